@@ -1,0 +1,37 @@
+"""Markers that skip with a reason, and where optional development data lies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+MARKERS = {
+    "slow": "slow test: give --run-slow",
+    "gpu": "needs a CUDA device: give --run-gpu",
+    "browser": "needs Chromium: give --run-browser",
+    "net": "needs a package index: give --run-net",
+}
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    for name, reason in MARKERS.items():
+        parser.addoption(f"--run-{name}", action="store_true", default=False, help=f"run tests marked {name} ({reason})")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        for name, reason in MARKERS.items():
+            if name in item.keywords and not config.getoption(f"--run-{name}"):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of development data (benchmark files, labelled pairs, reference searches), or skip."""
+    folder = Path(os.environ.get("RSTAR_EVAL_SHARED", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"development data not present at {folder} (set RSTAR_EVAL_SHARED)")
+    return folder
