@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 if __name__ == "tasks":
-    raise ImportError("this folder is the package rstar_eval.tasks: import it by that name, after `pip install -e .`")
+    raise ImportError("import this folder as rstar_eval.tasks, after `pip install -e .`")

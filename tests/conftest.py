@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     for name, reason in MARKERS.items():
-        parser.addoption(f"--run-{name}", action="store_true", default=False, help=f"run tests marked {name} ({reason})")
+        parser.addoption(f"--run-{name}", action="store_true", default=False, help=f"run tests marked {name}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 if __name__ == "training":
-    raise ImportError("this folder is the package rstar_eval.training: import it by that name, after `pip install -e .`")
+    raise ImportError("import this folder as rstar_eval.training, after `pip install -e .`")
