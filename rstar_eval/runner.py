@@ -1,0 +1,180 @@
+"""The main job: problems in, searches, grades, a stored run out. Killed at any moment, it continues where it stopped.
+
+A unit of work is one search (one tree of one problem). Workers take units in order; each finished search is on disk
+before the next one starts. When all trees of a problem are there, its answer is chosen and graded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rstar_eval.config import RunConfig
+from rstar_eval.grading import GRADERS, grade_many, group_answers
+from rstar_eval.problem import Problem
+from rstar_eval.progress import Progress
+from rstar_eval.records import Graded, GradeRecord, Log, SearchRecord, Timing, read_log, search_line
+from rstar_eval.serial import to_data
+from rstar_eval.solver.search import Tools, choose_answer, search
+from rstar_eval.solver.types import Trajectory
+from rstar_eval.store import RunStore
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRun:
+    """One task of a run: its name, the problems selected, and the grader for them."""
+
+    name: str
+    problems: tuple[Problem, ...]
+
+
+class Stopped(Exception):
+    """The user asked the run to stop (Ctrl-C, SIGTERM); everything finished is stored."""
+
+
+class Runner:
+    """Runs the searches that a store lacks and grades what is complete."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        store: RunStore,
+        tools: Tools,
+        progress: Progress,
+        *,
+        session: int,
+        concurrency: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`session` is the number of this session in the manifest; `clock` is read for the records' timing only."""
+        self.config, self.store, self.tools, self.progress = config, store, tools, progress
+        self.session, self.concurrency, self.clock = session, concurrency, clock
+        self.grader, self.version = config.grader, GRADERS[config.grader].version
+        self.began = clock()
+        self.log: Log = read_log(store.path)
+
+    async def run(self, tasks: Sequence[TaskRun], stop: asyncio.Event) -> None:
+        """Finish all problems of `tasks`.
+
+        Stopped when `stop` is set; UserError and BackendError as they come. In every case what was finished is stored
+        and running searches are cancelled first.
+        """
+        for task in tasks:
+            await self._run_task(task, stop)
+
+    async def _run_task(self, task: TaskRun, stop: asyncio.Event) -> None:
+        trees = self.config.search.trees
+        graded = [self._grade_of(problem) for problem in task.problems]
+        done = [one for one in graded if one is not None]
+        self.progress.task_started(
+            task.name, len(task.problems), len(done), sum(one.outcome == "correct" for one in done)
+        )
+        todo = [problem for problem, one in zip(task.problems, graded, strict=True) if one is None]
+        units = iter([(problem, tree) for problem in todo for tree in range(trees)])
+        width = max(1, min(self.concurrency, len(todo) * trees))
+        workers = [asyncio.create_task(self._work(units, trees)) for _ in range(width)]
+        watcher = asyncio.create_task(stop.wait())
+        try:
+            pending: set[asyncio.Task[None]] = set(workers)
+            while pending:
+                finished, _ = await asyncio.wait([*pending, watcher], return_when=asyncio.FIRST_COMPLETED)
+                if watcher in finished:
+                    raise Stopped
+                for worker in finished & pending:
+                    worker.result()
+                pending -= finished  # type: ignore[arg-type]
+        finally:
+            for one in [*workers, watcher]:
+                one.cancel()
+            await asyncio.gather(*workers, watcher, return_exceptions=True)
+            self.progress.task_ended()
+
+    async def _work(self, units: Iterator[tuple[Problem, int]], trees: int) -> None:
+        for problem, tree in units:
+            if (problem.task, problem.id, tree) not in self.log.searches:
+                await self._search(problem, tree)
+            trajectories = self.log.trajectories(problem.task, problem.id, trees)
+            if trajectories is not None and self._grade_of(problem) is None:
+                await self._grade(problem, trajectories)
+
+    async def _search(self, problem: Problem, tree: int) -> None:
+        started = self.clock() - self.began
+        keep = self.config.keep_trees
+        result = await search(problem.question, self.tools, self.config.search, tree, keep_tree=keep)
+        timing = Timing(self.session, round(started, 3), round(self.clock() - self.began, 3))
+        if keep and result.tree is not None:
+            self.store.write_tree(problem.id, tree, dict(result.tree))
+        self.store.append_search(search_line(problem.task, problem.index, result, timing))
+        self.log.searches[(problem.task, problem.id, tree)] = SearchRecord(
+            problem.task, problem.id, problem.index, tree, result.trajectories, result.budget, timing
+        )
+        self.progress.search_done(result.budget.completion_tokens)
+
+    async def _grade(self, problem: Problem, trajectories: tuple[Trajectory, ...]) -> None:
+        key = (problem.task, problem.id, self.grader, self.version)
+        record = await asyncio.to_thread(grade_problem, problem, trajectories, self.config, self.version)
+        if key in self.log.grades:  # two workers may finish a problem's last two trees at once
+            return
+        self.log.grades[key] = record
+        self.store.append_grade(to_data(record))
+        self.progress.problem_done(record.outcome)
+
+    def _grade_of(self, problem: Problem) -> GradeRecord | None:
+        return self.log.grades.get((problem.task, problem.id, self.grader, self.version))
+
+
+def grade_problem(
+    problem: Problem, trajectories: tuple[Trajectory, ...], config: RunConfig, version: str
+) -> GradeRecord:
+    """Choose the answer of a problem and grade it and every trajectory's answer.
+
+    Equivalent answers form a class; each distinct answer text is graded once. Without any answer the outcome is
+    "no_answer".
+    """
+    choice = choose_answer(trajectories, config.search, group_answers)
+    answers = sorted({one.answer for one in trajectories if one.answer is not None} | ({choice.answer} - {None}))
+    grades = dict(
+        zip(
+            answers,
+            grade_many([(problem.answer, answer) for answer in answers], task=problem.task, grader=config.grader),
+            strict=True,
+        )
+    )
+    given = [one.answer for one in trajectories if one.answer is not None]
+    groups = iter(group_answers(given))
+    verdicts = tuple(
+        Graded(None, "no_answer", "none")
+        if one.answer is None
+        else Graded(next(groups), grades[one.answer].outcome, grades[one.answer].rule)
+        for one in trajectories
+    )
+    final = grades[choice.answer] if choice.answer is not None else None
+    return GradeRecord(
+        task=problem.task,
+        problem=problem.id,
+        index=problem.index,
+        grader=config.grader,
+        version=version,
+        answer=choice.answer,
+        outcome=final.outcome if final else "no_answer",
+        rule=final.rule if final else "none",
+        choice={key: value for key, value in to_data(choice).items() if key != "answer"},
+        trajectories=verdicts,
+        level=problem.level,
+        subject=problem.subject,
+    )
+
+
+def data_identity(provenance: dict[str, object]) -> object:
+    """Return what of a task's provenance must not change within a run: the content's hash."""
+    return provenance.get("content_sha256") or provenance.get("sha256")
+
+
+def run_folder_name(config: RunConfig, digest: str) -> str:
+    """Return the default folder name of a run: the same command gives the same folder, another config another one."""
+    tasks = "+".join(Path(name).stem for name in config.tasks)[:60]
+    model = "".join(c if c.isalnum() or c in "-." else "-" for c in Path(config.policy.split("?")[0]).name)[:40]
+    return f"{tasks}_{config.search.strategy}-{config.search.rollouts}_{model.strip('-')}_{digest}"
