@@ -1,0 +1,239 @@
+"""One session of a run: load, check, start the models, run, summarise. `rstar-eval --task ...` is this."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import platform
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rstar_eval.config import RunConfig, config_hash, identity
+from rstar_eval.errors import BackendError, UserError
+from rstar_eval.grading import GRADERS, group_answers
+from rstar_eval.progress import Progress
+from rstar_eval.report import write_reports
+from rstar_eval.runner import Runner, Stopped, TaskRun, run_folder_name
+from rstar_eval.solver.backends import make_policy
+from rstar_eval.solver.executor import start_executor
+from rstar_eval.solver.reward import make_reward
+from rstar_eval.solver.search import Tools
+from rstar_eval.solver.strategies import STRATEGIES
+from rstar_eval.store import MANIFEST, SCHEMA, RunStore, read_manifest
+from rstar_eval.summary import RunSummary, summarise
+from rstar_eval.tasks import LoadedTask, load_task, select
+
+RUNS = Path("runs")
+_PACKAGES = (
+    "rstar-eval",
+    "sympy",
+    "math-verify",
+    "latex2sympy2_extended",
+    "xllamacpp",
+    "torch",
+    "transformers",
+    "openai",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a session ended: the run's folder, its figures over the problems asked for, and whether it was stopped."""
+
+    path: Path
+    summary: RunSummary
+    stopped: bool
+
+
+def evaluate(config: RunConfig, output: Path | None, progress: Progress) -> Outcome:
+    """Run `config` to its end, or until Ctrl-C or SIGTERM, continuing what the folder `output` already holds.
+
+    Without `output` the folder is runs/NAME with a name made of the configuration, so that the same command continues
+    the same run. UserError for anything that the user can mend (see the class); finished work is always stored.
+    """
+    if not config.tasks:
+        raise UserError("no task given", "name one with --task, e.g. --task gsm8k; `rstar-eval tasks` lists them")
+    GRADERS[config.grader]
+    strategy = STRATEGIES[config.search.strategy]
+    if strategy.needs_reward and config.reward is None:
+        raise UserError(
+            f"strategy {config.search.strategy!r} needs a reward model",
+            "give one with --reward, or use --strategy majority",
+        )
+    loaded = [load_task(name, data_dir=Path(config.data_dir) if config.data_dir else None) for name in config.tasks]
+    chosen = [select(one.problems, ids=config.ids, limit=config.limit) for one in loaded]
+    settings = {**identity(config), "tasks": [one.spec.name for one in loaded]}
+    data = {one.spec.name: _data_entry(one) for one in loaded}
+    path = (
+        output
+        if output is not None
+        else RUNS / run_folder_name(config, config_hash({**settings, "data": _hashes(data)}))
+    )
+    if (path / MANIFEST).exists():  # refuse before a model is loaded
+        _check_same(path, read_manifest(path), settings, data)
+    with RunStore(path) as store:
+        for note in store.notes:
+            progress.note(note)
+        tasks = [TaskRun(one.spec.name, problems) for one, problems in zip(loaded, chosen, strict=True)]
+        stopped = asyncio.run(_session(config, settings, data, store, tasks, progress))
+        only = {problem.id for task in tasks for problem in task.problems}
+        summary = summarise(path, only=only)
+        write_reports(store, summary)
+    return Outcome(path, summary, stopped)
+
+
+async def _session(
+    config: RunConfig,
+    settings: Mapping[str, Any],
+    data: Mapping[str, Any],
+    store: RunStore,
+    tasks: Sequence[TaskRun],
+    progress: Progress,
+) -> bool:
+    """Run one session; returns whether it was stopped by a signal."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    policy = reward = executor = None
+    ended = "failed"
+    manifest: dict[str, Any] | None = None
+    try:
+        executor = await start_executor(config.isolation, step_seconds=config.step_seconds)
+        policy = await make_policy(config.policy)
+        reward = await make_reward(config.reward) if config.reward else None
+        models = {"policy": dict(policy.describe()), "reward": dict(reward.describe()) if reward else None}
+        manifest = _open_session(config, settings, data, store, models, dict(executor.describe()))
+        tools = Tools(policy, executor, reward, group_answers)
+        width = config.concurrency or int(getattr(policy, "concurrency", 8))
+        runner = Runner(config, store, tools, progress, session=len(manifest["sessions"]) - 1, concurrency=width)
+        try:
+            await runner.run(tasks, stop)
+        except Stopped:
+            ended = "stopped"
+            return True
+        except BackendError as error:
+            done = len(runner.log.grades)
+            raise BackendError(
+                error.message, f"{error.fix} {done} problems are stored in {store.path}; the same command continues"
+            ) from error
+        ended = "finished"
+        return False
+    finally:
+        for one in (policy, reward, executor):
+            if one is not None:
+                await one.close()
+        if manifest is not None:
+            manifest["sessions"][-1].update(end=_now(), ended=ended)
+            store.write_manifest(manifest)
+
+
+def _open_session(
+    config: RunConfig,
+    settings: Mapping[str, Any],
+    data: Mapping[str, Any],
+    store: RunStore,
+    models: Mapping[str, Any],
+    executor: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write the manifest with this session in it and return it. UserError if the folder holds another run."""
+    manifest = store.manifest
+    if manifest is None:
+        manifest = {
+            "schema": SCHEMA,
+            "config": dict(settings),
+            "config_hash": config_hash({**settings, "data": _hashes(data)}),
+            "data": dict(data),
+            **models,
+            "grader": {"name": config.grader, "version": GRADERS[config.grader].version},
+            "sessions": [],
+        }
+    else:
+        for kind in ("policy", "reward"):
+            _refuse(store.path, _differences(manifest[kind], models[kind], kind))
+        for name, entry in data.items():
+            manifest["data"][name]["selected"] = entry["selected"] = entry.get("selected")
+        manifest["grader"] = {"name": config.grader, "version": GRADERS[config.grader].version}
+    manifest["sessions"].append(
+        {
+            "start": _now(),
+            "end": None,
+            "ended": "running or killed",
+            "limit": config.limit,
+            "ids": list(config.ids) if config.ids else None,
+            "concurrency": config.concurrency,
+            "isolation": executor.get("level"),
+            "executor": dict(executor),
+            "host": {"system": platform.platform(), "python": platform.python_version(), "cpus": _cpus()},
+            "versions": _versions(),
+        }
+    )
+    store.write_manifest(manifest)
+    return manifest
+
+
+def _data_entry(task: LoadedTask) -> dict[str, Any]:
+    return {"source": dict(task.provenance), "problems": len(task.problems), "errata": len(task.spec.errata)}
+
+
+def _hashes(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: entry["source"].get("sha256") for name, entry in data.items()}
+
+
+def _check_same(path: Path, manifest: Mapping[str, Any], settings: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    stored = {name: entry["source"].get("sha256") for name, entry in manifest["data"].items()}
+    found = [*_differences(manifest["config"], settings, ""), *_differences(stored, _hashes(data), "data")]
+    _refuse(path, found)
+
+
+def _differences(there: object, here: object, prefix: str) -> list[str]:
+    """Return "key: A there, B here" for every leaf in which two nested mappings differ."""
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        found = []
+        for key in sorted({*there, *here}):
+            found += _differences(there.get(key), here.get(key), f"{prefix}.{key}" if prefix else str(key))
+        return found
+    same = (
+        list(there) == list(here)
+        if isinstance(there, list | tuple) and isinstance(here, list | tuple)
+        else there == here
+    )
+    return [] if same else [f"{prefix} is {_short(there)} there and {_short(here)} here"]
+
+
+def _refuse(path: Path, differences: list[str]) -> None:
+    if differences:
+        raise UserError(
+            f"run folder {str(path)!r} holds a run of another configuration: {'; '.join(differences)}",
+            "use the same settings, or give another folder with --output",
+        )
+
+
+def _short(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return "not set" if value is None else str(value)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _cpus() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
