@@ -1,0 +1,134 @@
+"""The run folder: nothing lost, nothing doubled, and clear words when it can't be used."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rstar_eval.errors import UserError
+from rstar_eval.store import GRADES, TRAJECTORIES, RunStore, read_lines, read_manifest, read_tree, writing_error
+
+
+def _records(path: Path, name: str = TRAJECTORIES) -> list[dict[str, object]]:
+    return list(read_lines(path, name))
+
+
+def test_appended_records_come_back_in_order(tmp_path: Path) -> None:
+    with RunStore(tmp_path / "run") as store:
+        store.append_search({"n": 1, "text": "a\nb\ud800 \u2028"})
+        store.append_search({"n": 2})
+        store.append_grade({"n": 3})
+    assert [record["n"] for record in _records(tmp_path / "run")] == [1, 2]
+    assert _records(tmp_path / "run")[0]["text"] == "a\nb\ud800 \u2028"
+    assert [record["n"] for record in _records(tmp_path / "run", GRADES)] == [3]
+
+
+@settings(max_examples=40, deadline=None)
+@given(cut=st.integers(0, 400))
+def test_a_log_cut_anywhere_keeps_its_whole_lines(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    path = tmp_path_factory.mktemp("cut") / "run"
+    with RunStore(path) as store:
+        for n in range(8):
+            store.append_search({"n": n, "pad": "x" * n * 5})
+    log = path / TRAJECTORIES
+    data = log.read_bytes()
+    log.write_bytes(data[: min(cut, len(data))])
+    whole = data[: min(cut, len(data))].count(b"\n")
+    assert len(_records(path)) == whole  # a reader does not trip over the torn line
+    with RunStore(path) as store:
+        store.append_search({"n": 99})
+    assert [record["n"] for record in _records(path)] == [*range(whole), 99]
+
+
+def test_cutting_a_torn_line_is_told(tmp_path: Path) -> None:
+    with RunStore(tmp_path) as store:
+        store.append_search({"n": 1})
+    with open(tmp_path / TRAJECTORIES, "ab") as log:
+        log.write(b'{"n": 2')
+    with RunStore(tmp_path) as store:
+        assert any("torn last line of 7 bytes" in note for note in store.notes)
+
+
+def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
+    (tmp_path / TRAJECTORIES).write_text('{"n": 1}\nnot json\n{"n": 3}\n')
+    with pytest.raises(UserError, match="line 2"):
+        _records(tmp_path)
+
+
+def test_a_second_writer_is_refused(tmp_path: Path) -> None:
+    with RunStore(tmp_path / "run"), pytest.raises(UserError, match="in use by another process"):
+        RunStore(tmp_path / "run")
+    RunStore(tmp_path / "run").close()
+
+
+def test_a_folder_with_other_things_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match="holds no run"):
+        RunStore(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_instead_of_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="--output"):
+        RunStore(tmp_path / "file")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="writable folder"):
+        RunStore(tmp_path / "run")
+
+
+def test_disk_full_leaves_whole_lines_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = RunStore(tmp_path)
+    store.append_search({"n": 1})
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:5]) if len(data) > 20 else _full())
+    with pytest.raises(UserError, match=r"No space left on device.*free some space"):
+        store.append_search({"n": 2, "pad": "x" * 30})
+    monkeypatch.undo()
+    store.close()
+    assert [record["n"] for record in _records(tmp_path)] == [1]
+    assert (tmp_path / TRAJECTORIES).read_bytes().endswith(b"\n")
+
+
+def _full() -> int:
+    raise OSError(28, "No space left on device")
+
+
+def test_every_write_error_names_the_folder_and_a_mend(tmp_path: Path) -> None:
+    for number in (1, 13, 17, 20, 28, 30, 5):
+        text = str(writing_error(tmp_path, OSError(number, os.strerror(number))))
+        assert str(tmp_path) in text
+        assert os.strerror(number) in text
+
+
+def test_manifest_round_trip_and_errors(tmp_path: Path) -> None:
+    with RunStore(tmp_path) as store:
+        assert store.manifest is None
+        store.write_manifest({"schema": 1, "a": [1]})
+        assert store.manifest == {"schema": 1, "a": [1]}
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(UserError, match="can't read"):
+        read_manifest(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps({"schema": 99}))
+    with pytest.raises(UserError, match="schema 99"):
+        read_manifest(tmp_path)
+    with pytest.raises(UserError, match="no run folder"):
+        read_manifest(tmp_path / "other")
+
+
+def test_trees_are_stored_compressed(tmp_path: Path) -> None:
+    tree = {"children": [{"text": "x" * 50}] * 200}
+    with RunStore(tmp_path) as store:
+        store.write_tree("ab12", 3, tree)
+    assert read_tree(tmp_path, "ab12", 3) == tree
+    assert read_tree(tmp_path, "ab12", 4) is None
+    assert (tmp_path / "trees" / "ab12-3.json.zst").stat().st_size < 500
