@@ -1,0 +1,81 @@
+"""From a policy spec to a policy that is ready to sample."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from rstar_eval.solver.backends.engine import EnginePolicy
+from rstar_eval.solver.backends.spec import PolicySpec, parse_policy_spec
+from rstar_eval.solver.formats import get_format
+from rstar_eval.solver.protocols import Policy, StepFormat
+
+Notify = Callable[[str], None]
+
+DEFAULT_CONTEXT = 4096
+DEFAULT_PARALLEL = 8
+
+
+async def make_policy(spec: str, *, format: str | None = None, notify: Notify | None = None) -> Policy:
+    """Return the policy that `spec` names, loaded and ready.
+
+    spec: as `parse_policy_spec` reads it. format: the step format's name; an option `format=` in the spec goes before
+    it; by default each backend's own (docs/policies.md). notify: receives one line for each slow thing that is done
+    (a download, a model being loaded).
+
+    UserError for a bad spec, a model that is missing, is no model or does not load, a missing optional package (with
+    the command that installs it), or a server that cannot be reached.
+    """
+    parsed = parse_policy_spec(spec)
+    chosen = parsed.string("format", format or "")
+    step_format = get_format(chosen) if chosen else None
+    return await _MAKERS[parsed.scheme](parsed, step_format, notify or (lambda line: None))
+
+
+async def _gguf(spec: PolicySpec, step_format: StepFormat | None, notify: Notify) -> Policy:
+    return await _serve_gguf(spec, Path(spec.target).expanduser(), step_format, notify)
+
+
+async def _serve_gguf(spec: PolicySpec, model: Path, step_format: StepFormat | None, notify: Notify) -> Policy:
+    from rstar_eval.solver.backends import llamacpp_process
+    from rstar_eval.solver.backends.http_client import JsonClient
+    from rstar_eval.solver.backends.llamacpp import LlamaCppEngine
+
+    parallel = spec.integer("parallel", DEFAULT_PARALLEL)
+    context = spec.integer("ctx", DEFAULT_CONTEXT)
+    threads = spec.integer("threads", llamacpp_process.usable_cpus())
+    notify(f"loading {model.name} with llama.cpp ({parallel} slots of {context} tokens, {threads} threads)")
+    process = await llamacpp_process.start(model, context=context, parallel=parallel, threads=threads)
+    try:
+        identity = {
+            "engine": "llama.cpp",
+            "version": _version("xllamacpp"),
+            "model": model.name,
+            "sha256": sha256(model),
+        }
+        client = JsonClient(process.url, process.api_key, retries=2, timeout=spec.number("timeout", 0))
+        engine = LlamaCppEngine(client, slots=parallel, context=context, identity=identity, process=process)
+        policy = EnginePolicy(spec.text, step_format or get_format("chat"), engine)
+        await policy.warm()
+    except BaseException:
+        await process.stop()
+        raise
+    return policy
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version
+
+    return version(package)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_MAKERS: dict[str, Callable[[PolicySpec, StepFormat | None, Notify], Awaitable[Policy]]] = {
+    "gguf": _gguf,
+}

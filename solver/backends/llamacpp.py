@@ -1,0 +1,130 @@
+"""The engine of a llama.cpp server, through its native endpoints.
+
+These say what the OpenAI-compatible ones do not: which stop string ended a completion, how many tokens it took, and
+several completions of one prompt that is computed once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rstar_eval.errors import BackendError
+from rstar_eval.solver.backends.engine import Sampling, no_room
+from rstar_eval.solver.backends.http_client import JsonClient, RefusedRequest
+from rstar_eval.solver.backends.llamacpp_process import LlamaCppProcess
+from rstar_eval.solver.types import Completion, FinishReason, Prompt, SampleResult
+
+SEED_RANGE = 2**31
+FINISH: Mapping[str, FinishReason] = {"eos": "eos", "word": "stop", "limit": "length"}
+
+
+class LlamaCppEngine:
+    """Continues text on a llama.cpp server.
+
+    `slots` is how many completions the server computes at once, `context` the tokens of one slot. `process` is the
+    server if we started it: it is stopped by `close`.
+    """
+
+    def __init__(
+        self,
+        client: JsonClient,
+        *,
+        slots: int,
+        context: int,
+        identity: Mapping[str, object],
+        process: LlamaCppProcess | None = None,
+    ) -> None:
+        self._client = client
+        self._slots = slots
+        self._context = context
+        self._identity = identity
+        self._process = process
+        self._open = asyncio.Semaphore(2 * slots)  # the server queues what is over its slots
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> SampleResult:
+        """Return the continuations (engine.Engine.generate). More than the server has slots are asked for in parts."""
+        text = await self.render(prompt)
+        sizes = [min(self._slots, sampling.n - start) for start in range(0, sampling.n, self._slots)]
+        parts = await asyncio.gather(
+            *(self._part(text, sampling, sampling.seed + i * self._slots, size) for i, size in enumerate(sizes))
+        )
+        completions = tuple(completion for part in parts for completion in part.completions)
+        return SampleResult(completions, max((part.prompt_tokens for part in parts), default=0))
+
+    async def render(self, prompt: Prompt) -> str:
+        """Return the plain text that the model is given: `prompt.raw`, or the messages in the model's chat template
+        with the assistant's prefix behind them."""
+        if prompt.raw is not None:
+            return prompt.raw
+        messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
+        try:
+            reply = await self._client.post("apply-template", {"messages": messages})
+        except RefusedRequest as error:
+            raise BackendError(f"the model's chat template fails: {error.message}", "try another format") from None
+        return str(reply["prompt"]) + prompt.assistant_prefix
+
+    async def warm(self, prompts: Sequence[Prompt]) -> None:
+        """Compute what all `prompts` share once and copy it to every slot."""
+        texts = [await self.render(prompt) for prompt in prompts]
+        shared = common_prefix(texts)
+        if len(shared) > 64:
+            await self._part(shared, Sampling(self._slots, 0, 0.0, 1.0, 1, ()), 0, self._slots)
+
+    async def _part(self, text: str, sampling: Sampling, seed: int, n: int) -> SampleResult:
+        body = {
+            "prompt": text,
+            "n_predict": sampling.max_tokens,
+            "stop": list(sampling.stops),
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": 0,
+            "min_p": 0.0,
+            "seed": seed % SEED_RANGE,
+            "n_cmpl": n,
+            "cache_prompt": True,
+        }
+        try:
+            async with self._open:
+                reply = await self._client.post("completion", body)
+        except RefusedRequest as error:
+            if "context" in error.message:
+                return no_room(n, 0, self._context)
+            raise BackendError(f"llama.cpp refuses a request ({error.message})") from None
+        except BackendError:
+            ended = self._process.failure() if self._process else None
+            if ended:
+                raise BackendError(ended, "resume the run to go on") from None
+            raise
+        items = sorted(reply if isinstance(reply, list) else [reply], key=lambda item: int(item.get("index", 0)))
+        completions = tuple(_completion(item) for item in items)
+        return SampleResult(completions, int(items[0].get("tokens_evaluated", 0)))
+
+    def describe(self) -> Mapping[str, object]:
+        """Return the model's identity and the server's settings."""
+        return {**self._identity, "parallel": self._slots, "context": self._context}
+
+    async def close(self) -> None:
+        """Close the connections and stop the server if we started it. May be called twice."""
+        await self._client.close()
+        if self._process is not None:
+            await self._process.stop()
+
+
+def _completion(item: Mapping[str, Any]) -> Completion:
+    try:
+        finish = FINISH[item["stop_type"]]
+        stop = str(item["stopping_word"]) if finish == "stop" else None
+        return Completion(str(item["content"]), finish, stop, int(item["tokens_predicted"]))
+    except (KeyError, TypeError, ValueError):
+        raise BackendError(f"llama.cpp sent a completion that cannot be read: {str(item)[:120]}") from None
+
+
+def common_prefix(texts: Sequence[str]) -> str:
+    """Return the longest text with which all of `texts` begin."""
+    low, high = min(texts), max(texts)
+    for i, character in enumerate(low):
+        if i >= len(high) or high[i] != character:
+            return low[:i]
+    return low
