@@ -17,7 +17,8 @@ def problem_id(task: str, index: int, question: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One problem of a task: `index` is its place in the source (0-based), `answer` the gold answer as the source
-    writes it, `level` and `subject` the source's own labels where it has them."""
+    writes it, `level` and `subject` the source's own labels where it has them. `alternatives` are further gold
+    answers, each of which is right as well (four problems of MATH accept either of two)."""
 
     id: str
     task: str
@@ -26,6 +27,7 @@ class Problem:
     answer: str
     level: str | None = None
     subject: str | None = None
+    alternatives: tuple[str, ...] = ()
 
     @property
     def question(self) -> Question:
