@@ -49,8 +49,9 @@ class RunConfig:
 
 _SEARCH_KEYS = frozenset(f.name for f in fields(SearchConfig))
 _RUN_KEYS = frozenset(f.name for f in fields(RunConfig)) - {"search"}
-NOT_IDENTITY = frozenset({"limit", "ids", "isolation", "concurrency", "data_dir", "keep_trees"})
-"""Keys that may change between two sessions of one run: they do not change what is computed for a problem."""
+NOT_IDENTITY = frozenset({"limit", "ids", "isolation", "concurrency", "data_dir", "keep_trees", "grader"})
+"""Keys that may change between two sessions of one run: they do not change what is searched for a problem. Grades of
+several graders live side by side in a run; its figures are of the last one used."""
 
 
 def presets() -> dict[str, str]:

@@ -67,7 +67,7 @@ def evaluate(config: RunConfig, output: Path | None, progress: Progress) -> Outc
     loaded = [load_task(name, data_dir=Path(config.data_dir) if config.data_dir else None) for name in config.tasks]
     chosen = [select(one.problems, ids=config.ids, limit=config.limit) for one in loaded]
     settings = {**identity(config), "tasks": [one.spec.name for one in loaded]}
-    data = {one.spec.name: _data_entry(one) for one in loaded}
+    data = {one.spec.name: _data_entry(name, one) for name, one in zip(config.tasks, loaded, strict=True)}
     path = (
         output
         if output is not None
@@ -155,8 +155,6 @@ def _open_session(
     else:
         for kind in ("policy", "reward"):
             _refuse(store.path, _differences(manifest[kind], models[kind], kind))
-        for name, entry in data.items():
-            manifest["data"][name]["selected"] = entry["selected"] = entry.get("selected")
         manifest["grader"] = {"name": config.grader, "version": GRADERS[config.grader].version}
     manifest["sessions"].append(
         {
@@ -176,8 +174,9 @@ def _open_session(
     return manifest
 
 
-def _data_entry(task: LoadedTask) -> dict[str, Any]:
-    return {"source": dict(task.provenance), "problems": len(task.problems), "errata": len(task.spec.errata)}
+def _data_entry(name: str, task: LoadedTask) -> dict[str, Any]:
+    entry = {"source": dict(task.provenance), "problems": len(task.problems), "errata": len(task.spec.errata)}
+    return {**entry, "task_file": name} if name != task.spec.name else entry
 
 
 def _hashes(data: Mapping[str, Any]) -> dict[str, Any]:
