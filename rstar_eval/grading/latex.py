@@ -1,0 +1,102 @@
+"""The string normal form: one spelling for what LaTeX writes in many ways, before any reading."""
+
+from __future__ import annotations
+
+import re
+
+from rstar_eval.grading.characters import clean
+from rstar_eval.grading.limits import check, collapse_brackets
+
+_WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\[", r"\]"), (r"\(", r"\)"), ("```", "```"), ("`", "`"), ("**", "**"))
+_BOX = re.compile(r"\\(?:f?boxed|fbox)\s*\{")
+_SIZES = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|middle)(?![A-Za-z])\s*(\.(?![\d]))?")
+_STYLES = re.compile(r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|rm|bf|it|nonumber|notag|centering|large|Large)(?![A-Za-z])")
+_FRACTION = re.compile(r"\\[dtc]frac(?![a-z])")
+_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,\s*\\!\s*|\\,\s*|\\!\s*,\s*|\\ )(?=\d{3}(?!\d))")
+_THIN = re.compile(r"\\[,;:> ]|~|\\(?:quad|qquad|enspace|thinspace|medspace|thickspace)(?![a-z])|\\!|\\hspace\*?\{[^{}]*\}")
+_DOUBLED = re.compile(r"\\\\(?=[A-Za-z{}(\[%$])")
+_CIRCLE = re.compile(r"\^?\s*(?:\{\s*(?:\\circ|\\degree)\s*\}|\\circ(?![a-z])|\\degree(?![a-z]))|\\degree(?![a-z])")
+_SPACE = re.compile(r"[ \t\r\n]+")
+_TEXTUAL = re.compile(r"\\(?:begin|text|mbox|frac)")
+THIN_SPACE = "~"
+
+
+def normal_form(text: str) -> str:
+    """Map a raw answer to its string normal form.
+
+    Removes math delimiters, \\boxed, sizes and styles, joins thousands that are set with {,} or ,\\!, writes every thin
+    space as "~" (a reader needs to know where an author set one: before units) and every degree sign as \\degree, and
+    removes one full stop at the end.
+
+    Raises LimitExceeded if the text is over a cap.
+
+    >>> normal_form("\\\\boxed{\\\\dfrac{1}{2}}")
+    '\\\\frac{1}{2}'
+    """
+    text = clean(text.strip()) if len(text) <= 1_000_000 else text[:1_000_000]
+    text = collapse_brackets(text) if len(text) > 60 else text
+    check(text)
+    if "\\" not in text and "$" not in text and "*" not in text and "`" not in text:
+        return _end(_SPACE.sub(" ", text))
+    if r"\begin" not in text and r"\\" in text:
+        text = _DOUBLED.sub(r"\\", text)
+    text = unwrap(text)
+    if "\\" in text or "~" in text:
+        text = _SIZES.sub("", _STYLES.sub("", text))
+        text = _FRACTION.sub(r"\\frac", text)
+        text = _THOUSANDS.sub("", text)
+        text = _CIRCLE.sub(r"\\degree ", text)
+        text = _THIN.sub(THIN_SPACE, text)
+    text = collapse_brackets(text)
+    return _end(_SPACE.sub(" ", unwrap(text)))
+
+
+def _end(text: str) -> str:
+    text = text.strip(" ~")
+    while text and text[-1] in ".,;" and not text.endswith(r"\."):
+        if text.endswith("..."):
+            break
+        text = text[:-1].rstrip(" ~")
+    return text
+
+
+def unwrap(text: str) -> str:
+    """Remove math delimiters and boxes that hold the whole text, and inner boxes in place."""
+    for _ in range(6):
+        before = text
+        text = text.strip().strip("\n")
+        stop = text.rstrip(".,; ")
+        for start, end in _WRAPPERS:
+            if len(stop) > len(start) + len(end) - 1 and stop.startswith(start) and stop.endswith(end):
+                inner = stop[len(start) : len(stop) - len(end)]
+                if start not in inner and inner.strip():
+                    text = inner
+                    break
+        match = _BOX.search(text)
+        if match:
+            end_at = matching_brace(text, match.end() - 1)
+            inner = text[match.end() : end_at]
+            rest = text[end_at + 1 :] if end_at < len(text) else ""
+            text = f"{text[: match.start()]} {inner} {rest}"
+        if text == before:
+            break
+    return text
+
+
+def matching_brace(text: str, start: int) -> int:
+    """Return the index of the brace that closes the one at `start`, or len(text) if none does."""
+    depth = 0
+    index = start
+    while index < len(text):
+        char = text[index]
+        if char == "\\":
+            index += 2
+            continue
+        if char == "{":
+            depth += 1
+        elif char == "}":
+            depth -= 1
+            if depth == 0:
+                return index
+        index += 1
+    return len(text)
