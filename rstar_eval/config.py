@@ -19,6 +19,7 @@ from rstar_eval.solver.config import SearchConfig
 DEFAULT_POLICY = "smollm2"
 _AT_LEAST = {
     "rollouts": 1, "trees": 1, "candidates": 1, "max_depth": 1, "max_step_tokens": 1, "top_k": 1, "max_errors": 1,
+    "rollouts_per_trajectory": 1, "max_block_tokens": 1, "parallel_rollouts": 1, "virtual_loss": 0,
     "c_puct": 0, "temperature": 0, "limit": 1, "concurrency": 1, "step_seconds": 0.01, "max_tokens_per_problem": 1,
 }  # fmt: skip
 
