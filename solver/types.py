@@ -19,6 +19,10 @@ answer; or text that fits nowhere in the step grammar."""
 EndReason = Literal["answer", "depth", "errors", "length", "malformed", "no_candidates", "budget"]
 """Why a trajectory ended. Only `answer` can carry an answer."""
 
+SearchEnd = Literal["rollouts", "exhausted", "decided", "budget"]
+"""Why a search ended: it made all its rollouts; every path of the tree had been walked; the remaining rollouts could
+not change the answer; or the token limit was reached."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -171,10 +175,11 @@ class Trajectory:
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """What one search (one tree of one problem) found: its trajectories in the order of their rollouts, what it
-    spent, and the tree as nested plain data (None unless it was asked for)."""
+    spent, the tree as nested plain data (None unless it was asked for), and why the search ended."""
 
     question_id: str
     tree_index: int
     trajectories: tuple[Trajectory, ...]
     budget: Budget = field(default_factory=Budget)
     tree: dict[str, object] | None = None
+    end: SearchEnd = "rollouts"

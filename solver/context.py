@@ -1,0 +1,112 @@
+"""What one search needs at hand, and the three metered ways to spend: sample, run code, score."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rstar_eval.solver.choose import Choosing
+from rstar_eval.solver.config import SearchConfig
+from rstar_eval.solver.protocols import Executor, ExecutorSession, GroupAnswers, Policy, RewardModel
+from rstar_eval.solver.seeds import derive_seed
+from rstar_eval.solver.types import Budget, Completion, Question, SampleRequest, StepRun
+
+Outcome = Callable[[str], Awaitable[bool]]
+"""Tells whether an answer is right. Exists in training only: at test time there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a search works with.
+
+    `group` puts equivalent answers in one class. `outcome` is given in training only and turns the search into the
+    annotation of the paper's section 3.2: a right answer is worth +1, a wrong one -1.
+    """
+
+    policy: Policy
+    executor: Executor
+    reward: RewardModel | None
+    group: GroupAnswers
+    outcome: Outcome | None = None
+
+
+@dataclass(slots=True)
+class SearchContext:
+    """One search under way: its inputs, the executor's session, how its answer will be chosen (for early stop), and
+    what it has spent so far."""
+
+    question: Question
+    tools: Tools
+    config: SearchConfig
+    tree_index: int
+    session: ExecutorSession
+    choosing: Choosing
+    budget: Budget = field(default_factory=Budget)
+
+    def seed(self, *purpose: object) -> int:
+        """Return the seed for `purpose` in this search: independent of what else runs."""
+        return derive_seed(self.config.seed, self.question.id, self.tree_index, *purpose)
+
+    @property
+    def scores(self) -> bool:
+        """Whether a reward model values the steps."""
+        return self.tools.reward is not None
+
+    def tokens_left(self) -> int | None:
+        """Return the completion tokens that this search may still spend (None: no limit)."""
+        share = self.config.token_share
+        return None if share is None else max(0, share - self.budget.completion_tokens)
+
+
+async def sample(
+    context: SearchContext,
+    prefix: str,
+    n: int,
+    seed: int,
+    max_tokens: int,
+    until: Literal["step", "block"] = "step",
+    temperature: float | None = None,
+) -> tuple[Completion, ...]:
+    """Ask the policy for `n` continuations of `prefix` and count the call and all its tokens."""
+    config = context.config
+    result = await context.tools.policy.sample(
+        SampleRequest(
+            question=context.question.text,
+            prefix=prefix,
+            n=n,
+            seed=seed,
+            until=until,
+            temperature=config.temperature if temperature is None else temperature,
+            top_p=config.top_p,
+            max_tokens=max_tokens,
+        )
+    )
+    context.budget.policy_calls += 1
+    context.budget.prompt_tokens += result.prompt_tokens
+    context.budget.completion_tokens += sum(one.tokens for one in result.completions)
+    return result.completions
+
+
+async def run_code(context: SearchContext, parent: int | None, code: str) -> StepRun:
+    """Run a step's code on the state `parent` and count the run; CPU seconds only of what was not run before."""
+    run = await context.session.run(parent, code)
+    context.budget.code_runs += 1
+    context.budget.code_ok += run.status == "ok"
+    if not run.reused:
+        context.budget.cpu_seconds += run.cpu_seconds
+    return run
+
+
+async def score(context: SearchContext, texts: Sequence[str]) -> list[float]:
+    """Return the reward model's value of each solution prefix and count them. RuntimeError without a reward model or
+    if it returns another number of values."""
+    if context.tools.reward is None:
+        raise RuntimeError("score needs a reward model")
+    if not texts:
+        return []
+    values = await context.tools.reward.score(context.question.text, texts)
+    if len(values) != len(texts):
+        raise RuntimeError(f"reward model {context.tools.reward.name} gave {len(values)} values for {len(texts)} texts")
+    context.budget.scored_steps += len(texts)
+    return [float(value) for value in values]

@@ -1,0 +1,90 @@
+"""Expansion: candidate steps are sampled, read, run and, with a reward model, valued (paper, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rstar_eval.solver.context import SearchContext, run_code, sample, score
+from rstar_eval.solver.tree import Node, add_child, prefix_of
+from rstar_eval.solver.types import Completion, ParsedStep
+
+
+async def expand(context: SearchContext, node: Node, max_tokens: int) -> None:
+    """Give `node` its children: `config.candidates` steps sampled at once, equal ones merged, each one's code run after
+    its ancestors', failures marked and closed, the rest valued by the reward model where there is one.
+
+    `node.children` is empty if the policy returned nothing.
+    """
+    config = context.config
+    prefix = prefix_of(node)
+    completions = await sample(context, prefix, config.candidates, context.seed(node.tag, "sample"), max_tokens)
+    node.children = []
+    for completion, step in distinct(context, prefix, completions):
+        await attach(context, node, step, completion.tokens, cut=completion.finish == "length")
+    await value_children(context, prefix, node.children)
+
+
+def distinct(
+    context: SearchContext, prefix: str, completions: Iterable[Completion]
+) -> list[tuple[Completion, ParsedStep]]:
+    """Return the first step of each completion; of those with the same text (blanks around it apart) only the first,
+    unless `config.dedupe` is off."""
+    steps: list[tuple[Completion, ParsedStep]] = []
+    seen: set[str] = set()
+    for completion in completions:
+        parsed = context.tools.policy.format.parse(prefix, completion)
+        step = parsed[0] if parsed else ParsedStep(completion.text, "malformed")
+        key = step.text.strip()
+        if key not in seen or not context.config.dedupe:
+            steps.append((completion, step))
+            seen.add(key)
+    return steps
+
+
+async def attach(context: SearchContext, parent: Node, step: ParsedStep, tokens: int, *, cut: bool = False) -> Node:
+    """Append `step` to `parent`, run its code, and mark the path's end if it ends here.
+
+    A failing step leaves no trace in the executor: what follows it (with `max_errors` above 1) runs on the state before
+    it. `cut` says that the completion hit the token limit, which tells `length` from `malformed`.
+    """
+    config = context.config
+    node = add_child(parent, step.text, step.kind, code=step.code, tokens=tokens)
+    if step.kind == "malformed":
+        node.end = "length" if cut else "malformed"
+    elif step.kind == "answer":
+        node.end, node.answer = "answer", step.answer
+    else:
+        node.block_output = parent.block_output
+        if step.code.strip():
+            await _run(context, node, step.code)
+        if step.kind == "final_code":
+            shown = node.block_output + (node.error if node.status != "ok" else "")
+            node.text = step.text + context.tools.policy.format.render_output(shown)
+            node.block_output = ""
+        if node.errors >= config.max_errors and node.errors > parent.errors:
+            node.end = "errors"
+        elif node.depth >= config.max_depth:
+            node.end = "depth"
+    node.closed = node.end is not None and node.answer is None
+    return node
+
+
+async def _run(context: SearchContext, node: Node, code: str) -> None:
+    run = await run_code(context, node.handle, code)
+    node.status, node.output = run.status, run.output
+    if run.status == "ok":
+        node.handle = run.node
+        node.block_output += run.output
+    else:
+        node.errors += 1
+        node.error = ": ".join(part for part in (run.error_type or run.status, run.error) if part)
+
+
+async def value_children(context: SearchContext, prefix: str, children: Iterable[Node]) -> None:
+    """Set the prior of every child whose path has not failed: q = PPM(path so far). Nothing without a reward model."""
+    if context.tools.reward is None:
+        return
+    alive = [child for child in children if not child.closed]
+    values = await score(context, [prefix + child.text for child in alive])
+    for child, value in zip(alive, values, strict=True):
+        child.prior = value

@@ -1,0 +1,149 @@
+"""The search tree: nodes, paths, and their plain-data forms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rstar_eval.solver.types import EndReason, RunStatus, Step, StepKind, Trajectory
+
+TREE_SCHEMA = 1
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One step in the tree; the root is the question.
+
+    tag: place in the tree: "0" is the root, "0.2.1" the first child of its second child.
+    text: surface form, appended to its ancestors' texts; includes the printed output shown after a closed block.
+    handle: executor state after the step (None: the fresh state). block_output: printed so far in the open block.
+    visits: values back-propagated through this node; total: their sum; value: the first of them.
+    prior: the reward model's value of the path that ends here (None: not scored).
+    end: why the path ends here (None: it goes on). answer: the final answer of a readable answer step.
+    closed: no walk may choose this node any more: a finished or failed path, or all children closed.
+    errors: failed code runs on the path. pending: walks under way through this node (virtual loss).
+    children: None until the node is expanded.
+    """
+
+    tag: str = "0"
+    depth: int = 0
+    parent: Node | None = None
+    text: str = ""
+    kind: StepKind = "code"
+    code: str = ""
+    output: str = ""
+    block_output: str = ""
+    status: RunStatus | None = None
+    error: str = ""
+    tokens: int = 0
+    handle: int | None = None
+    visits: int = 0
+    total: float = 0.0
+    value: float | None = None
+    prior: float | None = None
+    end: EndReason | None = None
+    answer: str | None = None
+    closed: bool = False
+    errors: int = 0
+    pending: int = 0
+    children: list[Node] | None = field(default=None)
+
+    @property
+    def q(self) -> float:
+        """Q: the mean of what was back-propagated (0 before the first value)."""
+        return self.total / self.visits if self.visits else 0.0
+
+
+def add_child(parent: Node, text: str, kind: StepKind, *, code: str = "", tokens: int = 0) -> Node:
+    """Append a new step to `parent` and return its node."""
+    if parent.children is None:
+        parent.children = []
+    child = Node(
+        tag=f"{parent.tag}.{len(parent.children) + 1}",
+        depth=parent.depth + 1,
+        parent=parent,
+        text=text,
+        kind=kind,
+        code=code,
+        tokens=tokens,
+        handle=parent.handle,
+        errors=parent.errors,
+    )
+    parent.children.append(child)
+    return child
+
+
+def path_to(node: Node) -> list[Node]:
+    """Return the nodes from the first step to `node` (empty for the root)."""
+    path: list[Node] = []
+    at: Node | None = node
+    while at is not None and at.parent is not None:
+        path.append(at)
+        at = at.parent
+    path.reverse()
+    return path
+
+
+def prefix_of(node: Node) -> str:
+    """Return the solution text up to and including `node`."""
+    return "".join(step.text for step in path_to(node))
+
+
+def walk(root: Node) -> Iterator[Node]:
+    """Yield every node, parents before children, children in order (depth first)."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        yield node
+        stack.extend(reversed(node.children or ()))
+
+
+def close_upwards(node: Node) -> None:
+    """Close `node` and every ancestor whose children are now all closed."""
+    at: Node | None = node
+    at.closed = True
+    at = at.parent
+    while at is not None and not at.closed and all(child.closed for child in at.children or ()):
+        at.closed = True
+        at = at.parent
+
+
+def to_trajectory(leaf: Node, end: EndReason, *, tree: int, rollout: int, values: bool = True) -> Trajectory:
+    """Return the path to `leaf` as a trajectory that ended for the reason `end`.
+
+    With `values` each step carries its Q (None if no value was back-propagated through it).
+    """
+    steps = tuple(
+        Step(
+            text=node.text,
+            kind=node.kind,
+            code=node.code,
+            output=node.output,
+            status=node.status,
+            error=node.error,
+            tokens=node.tokens,
+            value=node.q if values and node.visits else None,
+        )
+        for node in path_to(leaf)
+    )
+    answer = leaf.answer if end == "answer" else None
+    return Trajectory(steps, end, answer, leaf.prior if end == "answer" else None, tree, rollout)
+
+
+def tree_data(root: Node) -> dict[str, object]:
+    """Return the tree as plain data: {"schema": 1, "nodes": [...]}, parents before children.
+
+    A node: tag, visits, q, and what it has of prior, value, kind, text, code, output, status, error, tokens, end,
+    answer. Absent keys are empty.
+    """
+    nodes: list[dict[str, object]] = []
+    for node in walk(root):
+        data: dict[str, object] = {"tag": node.tag, "visits": node.visits, "q": node.q}
+        if node.parent is not None:
+            data["kind"] = node.kind
+        for key in ("prior", "value", "text", "code", "output", "status", "error", "tokens", "end", "answer"):
+            item = getattr(node, key)
+            if item is not None and item not in ("", 0):
+                data[key] = item
+        nodes.append(data)
+    return {"schema": TREE_SCHEMA, "nodes": nodes}
