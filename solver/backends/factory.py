@@ -33,6 +33,19 @@ async def make_policy(spec: str, *, format: str | None = None, notify: Notify | 
     return await _MAKERS[parsed.scheme](parsed, step_format, notify or (lambda line: None))
 
 
+async def _scripted(spec: PolicySpec, step_format: StepFormat | None, notify: Notify) -> Policy:
+    from rstar_eval.solver.backends import scripted
+
+    chosen = step_format or get_format("rstar")
+    delay = spec.number("delay", 0.0)
+    if spec.target:
+        path = Path(spec.target).expanduser()
+        return scripted.ScriptedPolicy(spec.text, chosen, scripted.playback(path), {"sha256": sha256(path)}, delay)
+    noise, errors = spec.number("noise", 0.2), spec.number("errors", 0.05)
+    script = scripted.generator(chosen.name, noise, errors)
+    return scripted.ScriptedPolicy(spec.text, chosen, script, {"noise": noise, "errors": errors}, delay)
+
+
 async def _gguf(spec: PolicySpec, step_format: StepFormat | None, notify: Notify) -> Policy:
     return await _serve_gguf(spec, Path(spec.target).expanduser(), step_format, notify)
 
@@ -78,4 +91,5 @@ def sha256(path: Path) -> str:
 
 _MAKERS: dict[str, Callable[[PolicySpec, StepFormat | None, Notify], Awaitable[Policy]]] = {
     "gguf": _gguf,
+    "scripted": _scripted,
 }
