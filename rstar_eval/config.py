@@ -15,13 +15,10 @@ from typing import Any
 from rstar_eval.errors import UserError, nearest
 from rstar_eval.serial import canonical, from_data
 from rstar_eval.solver.config import SearchConfig
+from rstar_eval.solver.search import check_config
 
 DEFAULT_POLICY = "smollm2"
-_AT_LEAST = {
-    "rollouts": 1, "trees": 1, "candidates": 1, "max_depth": 1, "max_step_tokens": 1, "top_k": 1, "max_errors": 1,
-    "rollouts_per_trajectory": 1, "max_block_tokens": 1, "parallel_rollouts": 1, "virtual_loss": 0,
-    "c_puct": 0, "temperature": 0, "limit": 1, "concurrency": 1, "step_seconds": 0.01, "max_tokens_per_problem": 1,
-}  # fmt: skip
+_AT_LEAST = {"limit": 1, "concurrency": 1, "step_seconds": 0.01}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +47,7 @@ class RunConfig:
 
 _SEARCH_KEYS = frozenset(f.name for f in fields(SearchConfig))
 _RUN_KEYS = frozenset(f.name for f in fields(RunConfig)) - {"search"}
+_NUMBERS = frozenset(f.name for f in (*fields(SearchConfig), *fields(RunConfig)) if "bool" not in str(f.type))
 NOT_IDENTITY = frozenset({"limit", "ids", "isolation", "concurrency", "data_dir", "keep_trees", "grader"})
 """Keys that may change between two sessions of one run: they do not change what is searched for a problem. Grades of
 several graders live side by side in a run; its figures are of the last one used."""
@@ -98,7 +96,8 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
 def build_config(*layers: Mapping[str, Any]) -> RunConfig:
     """Return the configuration that results from `layers` of flat key-value pairs, later layers winning.
 
-    UserError on an unknown key (with the nearest one), a value of the wrong type, or one out of range.
+    UserError on an unknown key (with the nearest one), a value of the wrong type or out of range, or search settings
+    that don't fit together.
     """
     merged: dict[str, Any] = {}
     for layer in layers:
@@ -115,13 +114,7 @@ def build_config(*layers: Mapping[str, Any]) -> RunConfig:
     _check_ranges(merged)
     search = {key: merged.pop(key) for key in list(merged) if key in _SEARCH_KEYS}
     config = from_data(RunConfig, {**merged, "search": search}, "settings")
-    if config.search.rollouts % config.search.trees:
-        raise UserError(
-            f"rollouts {config.search.rollouts} can't be shared equally by trees {config.search.trees}",
-            "make rollouts a multiple of trees",
-        )
-    if not config.search.top_p or not 0 < config.search.top_p <= 1:
-        raise UserError(f"top_p is {config.search.top_p}", "give a number above 0 and at most 1")
+    check_config(config.search, scored=config.reward is not None)
     return config
 
 
@@ -139,13 +132,11 @@ def config_hash(parts: Mapping[str, Any]) -> str:
 
 
 def _check_ranges(values: Mapping[str, Any]) -> None:
-    for key, low in _AT_LEAST.items():
-        value = values.get(key)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise UserError(f"{key} is {value!r}", f"give a number of at least {low}")
-        if value < low:
+    for key, value in values.items():
+        if isinstance(value, bool) and key in _NUMBERS:
+            raise UserError(f"{key} is {value}", "give a number")
+        low = _AT_LEAST.get(key)
+        if low is not None and isinstance(value, (int, float)) and value < low:
             raise UserError(f"{key} is {value}", f"give a number of at least {low}")
 
 

@@ -22,7 +22,6 @@ from rstar_eval.solver.backends import make_policy
 from rstar_eval.solver.executor import start_executor
 from rstar_eval.solver.reward import make_reward
 from rstar_eval.solver.search import Tools
-from rstar_eval.solver.strategies import STRATEGIES
 from rstar_eval.store import MANIFEST, SCHEMA, RunStore, read_manifest
 from rstar_eval.summary import RunSummary, summarise
 from rstar_eval.tasks import LoadedTask, load_task, select
@@ -58,12 +57,6 @@ def evaluate(config: RunConfig, output: Path | None, progress: Progress) -> Outc
     if not config.tasks:
         raise UserError("no task given", "name one with --task, e.g. --task gsm8k; `rstar-eval tasks` lists them")
     GRADERS[config.grader]
-    strategy = STRATEGIES[config.search.strategy]
-    if strategy.needs_reward and config.reward is None:
-        raise UserError(
-            f"strategy {config.search.strategy!r} needs a reward model",
-            "give one with --reward, or use --strategy majority",
-        )
     loaded = [load_task(name, data_dir=Path(config.data_dir) if config.data_dir else None) for name in config.tasks]
     chosen = [select(one.problems, ids=config.ids, limit=config.limit) for one in loaded]
     settings = {**identity(config), "tasks": [one.spec.name for one in loaded]}

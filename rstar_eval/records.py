@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rstar_eval.serial import from_data, to_data
-from rstar_eval.solver.types import Budget, SearchResult, Trajectory
+from rstar_eval.solver.types import Budget, SearchEnd, SearchResult, Trajectory
 from rstar_eval.store import GRADES, TRAJECTORIES, read_lines
 
 OUTCOMES = ("correct", "wrong", "no_answer", "grader_error")
@@ -36,6 +36,7 @@ class SearchRecord:
     tree: int
     trajectories: tuple[Trajectory, ...]
     budget: Budget
+    end: SearchEnd
     timing: Timing
     schema: int = 1
 
@@ -100,6 +101,7 @@ def search_line(task: str, index: int, result: SearchResult, timing: Timing) -> 
         "tree": result.tree_index,
         "trajectories": [to_data(one) for one in result.trajectories],
         "budget": to_data(result.budget),
+        "end": result.end,
         "timing": to_data(timing),
     }
 

@@ -109,7 +109,7 @@ class Runner:
             self.store.write_tree(problem.id, tree, dict(result.tree))
         self.store.append_search(search_line(problem.task, problem.index, result, timing))
         self.log.searches[(problem.task, problem.id, tree)] = SearchRecord(
-            problem.task, problem.id, problem.index, tree, result.trajectories, result.budget, timing
+            problem.task, problem.id, problem.index, tree, result.trajectories, result.budget, result.end, timing
         )
         self.progress.search_done(result.budget.completion_tokens)
 

@@ -63,7 +63,17 @@ def test_gold_answers_are_not_in_the_search_log(finished: tuple[Path, subprocess
     for raw, answer in zip((folder / "out" / "trajectories.jsonl").read_text().splitlines(), gold, strict=True):
         record = json.loads(raw)
         assert "gold" not in raw
-        assert set(record) == {"schema", "task", "problem", "index", "tree", "trajectories", "budget", "timing"}, answer
+        assert set(record) == {
+            "schema",
+            "task",
+            "problem",
+            "index",
+            "tree",
+            "trajectories",
+            "budget",
+            "end",
+            "timing",
+        }, answer
 
 
 def test_the_same_command_again_does_nothing_twice(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
