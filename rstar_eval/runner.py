@@ -85,7 +85,7 @@ class Runner:
                     raise Stopped
                 for worker in finished & pending:
                     worker.result()
-                pending -= finished  # type: ignore[arg-type]
+                pending -= finished
         finally:
             for one in [*workers, watcher]:
                 one.cancel()
@@ -135,7 +135,8 @@ def grade_problem(
     "no_answer".
     """
     choice = choose_answer(trajectories, config.search, group_answers)
-    answers = sorted({one.answer for one in trajectories if one.answer is not None} | ({choice.answer} - {None}))
+    given = [one.answer for one in trajectories if one.answer is not None]
+    answers = list(dict.fromkeys(given))
     grades = dict(
         zip(
             answers,
@@ -143,7 +144,6 @@ def grade_problem(
             strict=True,
         )
     )
-    given = [one.answer for one in trajectories if one.answer is not None]
     groups = iter(group_answers(given))
     verdicts = tuple(
         Graded(None, "no_answer", "none")
