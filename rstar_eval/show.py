@@ -13,6 +13,7 @@ from rstar_eval.report import print_summary
 from rstar_eval.solver.types import Step, Trajectory
 from rstar_eval.store import read_manifest
 from rstar_eval.summary import summarise
+from rstar_eval.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -113,6 +114,6 @@ def _show_step(say: Any, place: int, step: Step) -> None:
 
 def _printer(console: Console) -> Any:
     def say(text: str, style: str | None = None) -> None:
-        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        console.print(visible(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
     return say
