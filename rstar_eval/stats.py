@@ -7,7 +7,6 @@ the Wilson interval here is of the second kind; pass@k and maj@k average over wh
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -68,19 +67,43 @@ def majority_right(classes: Sequence[int | None], right: Sequence[bool]) -> floa
     return sum(verdict[group] for group in winners) / len(winners)
 
 
-def maj_at_k(classes: Sequence[int | None], right: Sequence[bool], k: int, *, draws: int = 400, seed: int = 0) -> float:
-    """Return the mean of `majority_right` over subsets of k samples: all of them when there are at most `draws`,
-    else `draws` subsets drawn with `seed`. ValueError unless 1 <= k <= n."""
+def maj_at_k(
+    classes: Sequence[int | None], right: Sequence[bool], ks: Sequence[int], *, draws: int = 256
+) -> list[float]:
+    """Return, for each k of `ks`, the mean of `majority_right` over subsets of k samples.
+
+    All subsets are taken where there are at most `draws`; else the first k places of `draws` fixed random orders (the
+    same orders for every problem with as many samples). ValueError unless 1 <= k <= n.
+    """
     n = len(classes)
-    if not 1 <= k <= n:
-        raise ValueError(f"k must lie in 1..{n}, got {k}")
-    if math.comb(n, k) <= draws:
-        subsets: list[tuple[int, ...]] = list(combinations(range(n), k))
-    else:
-        source = random.Random(f"maj@{k}/{n}/{seed}")
-        subsets = [tuple(source.sample(range(n), k)) for _ in range(draws)]
-    total = sum(majority_right([classes[i] for i in chosen], [right[i] for i in chosen]) for chosen in subsets)
-    return total / len(subsets)
+    for k in ks:
+        if not 1 <= k <= n:
+            raise ValueError(f"k must lie in 1..{n}, got {k}")
+    exact = {k: _mean_over_all_subsets(classes, right, k) for k in ks if math.comb(n, k) <= draws}
+    sampled = _mean_over_orders(classes, right, draws) if len(exact) < len(set(ks)) else []
+    return [exact[k] if k in exact else sampled[k - 1] for k in ks]
+
+
+def _mean_over_all_subsets(classes: Sequence[int | None], right: Sequence[bool], k: int) -> float:
+    subsets = list(combinations(range(len(classes)), k))
+    return sum(majority_right([classes[i] for i in one], [right[i] for i in one]) for one in subsets) / len(subsets)
+
+
+def _mean_over_orders(classes: Sequence[int | None], right: Sequence[bool], draws: int) -> list[float]:
+    """Return the mean share of right winners after the first 1, 2, ..., n samples of each random order."""
+    import numpy as np
+
+    n = len(classes)
+    labels = sorted({group for group in classes if group is not None})
+    if not labels:
+        return [0.0] * n
+    member = np.array([[group == label for label in labels] for group in classes], dtype=np.int32)
+    verdict = np.array([right[classes.index(label)] for label in labels])
+    order = np.argsort(np.random.default_rng(n).random((draws, n)), axis=1)
+    votes = member[order].cumsum(axis=1)  # draws x n x classes
+    winners = (votes == votes.max(axis=2, keepdims=True)) & (votes > 0)
+    shares = (winners & verdict).sum(axis=2) / np.maximum(winners.sum(axis=2), 1)
+    return [float(one) for one in shares.mean(axis=0)]
 
 
 def curve_points(n: int) -> list[int]:

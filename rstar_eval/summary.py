@@ -161,15 +161,15 @@ def _curve(grades: list[GradeRecord]) -> tuple[CurvePoint, ...]:
     """Only problems with the most trajectories count, so that every point is of the same problems."""
     size = max((len(record.trajectories) for record in grades), default=0)
     full = [record for record in grades if len(record.trajectories) == size]
-    points = []
-    for k in curve_points(size):
-        passed = voted = 0.0
-        for record in full:
-            right = [one.outcome == "correct" for one in record.trajectories]
-            passed += pass_at_k(size, sum(right), k)
-            voted += maj_at_k([one.group for one in record.trajectories], right, k)
-        points.append(CurvePoint(k, passed / len(full), voted / len(full)))
-    return tuple(points)
+    ks = curve_points(size)
+    passed, voted = [0.0] * len(ks), [0.0] * len(ks)
+    for record in full:
+        right = [one.outcome == "correct" for one in record.trajectories]
+        votes = maj_at_k([one.group for one in record.trajectories], right, ks)
+        for place, k in enumerate(ks):
+            passed[place] += pass_at_k(size, sum(right), k)
+            voted[place] += votes[place]
+    return tuple(CurvePoint(k, p / len(full), v / len(full)) for k, p, v in zip(ks, passed, voted, strict=True))
 
 
 def _levels(grades: list[GradeRecord]) -> tuple[LevelScore, ...]:

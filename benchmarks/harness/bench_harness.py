@@ -17,7 +17,7 @@ import pytest
 
 from rstar_eval.records import Timing, read_log, search_line
 from rstar_eval.solver.types import Budget, SearchResult, Step, Trajectory
-from rstar_eval.stats import maj_at_k
+from rstar_eval.stats import curve_points, maj_at_k, majority_right
 from rstar_eval.store import RunStore
 
 STEP = Step("# Step 1: add\nx = 1 + 2\n", "code", "x = 1 + 2\n", "", "ok", tokens=20)
@@ -61,10 +61,18 @@ def test_read_log_with_validation(benchmark: Any, thousand: Path) -> None:
     benchmark(read_log, thousand)
 
 
-@pytest.mark.benchmark(group="maj@32 of 64 samples")
-def test_maj_at_k_of_400_subsets(benchmark: Any) -> None:
-    classes = [i % 9 for i in range(64)]
-    benchmark(maj_at_k, classes, [c == 0 for c in classes], 32)
+CLASSES = [i % 9 for i in range(64)]
+RIGHT = [c == 0 for c in CLASSES]
+
+
+@pytest.mark.benchmark(group="maj@k of 64 samples")
+def test_baseline_one_vote(benchmark: Any) -> None:
+    benchmark(majority_right, CLASSES, RIGHT)
+
+
+@pytest.mark.benchmark(group="maj@k of 64 samples")
+def test_maj_at_k_curve_of_7_points(benchmark: Any) -> None:
+    benchmark(maj_at_k, CLASSES, RIGHT, curve_points(64))
 
 
 @pytest.mark.benchmark(group="start-up")

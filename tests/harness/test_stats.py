@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from rstar_eval.stats import curve_points, maj_at_k, majority_right, pass_at_k, wilson
+from rstar_eval.stats import _mean_over_orders, curve_points, maj_at_k, majority_right, pass_at_k, wilson
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 1), (0, 30), (1, 30), (15, 30), (30, 30), (247, 500), (4999, 5000)])
@@ -43,7 +43,7 @@ def test_k_outside_the_samples_is_refused(k: int) -> None:
     with pytest.raises(ValueError, match="k must lie"):
         pass_at_k(4, 1, k)
     with pytest.raises(ValueError, match="k must lie"):
-        maj_at_k([0, 0, 1, 1], [True, True, False, False], k)
+        maj_at_k([0, 0, 1, 1], [True, True, False, False], [k])
 
 
 @pytest.mark.parametrize(
@@ -62,18 +62,26 @@ def test_majority_counts_classes_and_shares_ties(classes: list[int | None], righ
 
 
 def test_maj_at_one_is_the_mean_and_at_n_the_vote() -> None:
-    classes, right = [0, 0, 1, 2, 0], [True, True, False, False, True]
-    assert maj_at_k(classes, right, 1) == pytest.approx(3 / 5)
-    assert maj_at_k(classes, right, 5) == 1.0
+    assert maj_at_k([0, 0, 1, 2, 0], [True, True, False, False, True], [1, 5]) == pytest.approx([3 / 5, 1.0])
 
 
-def test_sampled_maj_at_k_is_close_to_the_exact_mean_and_repeatable() -> None:
-    classes = [i % 3 for i in range(14)]
+@given(st.lists(st.tuples(st.none() | st.integers(0, 3), st.booleans()), min_size=1, max_size=11))
+def test_sampled_maj_at_k_is_close_to_the_exact_mean(samples: list[tuple[int | None, bool]]) -> None:
+    verdict = {group: ok for group, ok in reversed(samples)}
+    classes = [group for group, _ in samples]
+    right = [group is not None and verdict[group] for group in classes]
+    ks = list(range(1, len(samples) + 1))
+    exact = maj_at_k(classes, right, ks, draws=10**6)
+    sampled = maj_at_k(classes, right, ks, draws=1)  # only k = n has a single subset
+    orders = _mean_over_orders(classes, right, 4000)
+    assert sampled[-1] == exact[-1]
+    assert orders == pytest.approx(exact, abs=0.05)
+
+
+def test_maj_at_k_is_repeatable() -> None:
+    classes = [i % 3 for i in range(40)]
     right = [group == 0 for group in classes]
-    exact = maj_at_k(classes, right, 7, draws=10**6)
-    sampled = maj_at_k(classes, right, 7, draws=400)
-    assert abs(exact - sampled) < 0.1
-    assert sampled == maj_at_k(classes, right, 7, draws=400)
+    assert maj_at_k(classes, right, [7, 20]) == maj_at_k(classes, right, [7, 20])
 
 
 def test_curve_points_are_powers_of_two_and_n() -> None:
