@@ -67,7 +67,7 @@ def test_maj_at_one_is_the_mean_and_at_n_the_vote() -> None:
 
 @given(st.lists(st.tuples(st.none() | st.integers(0, 3), st.booleans()), min_size=1, max_size=11))
 def test_sampled_maj_at_k_is_close_to_the_exact_mean(samples: list[tuple[int | None, bool]]) -> None:
-    verdict = {group: ok for group, ok in reversed(samples)}
+    verdict = dict(reversed(samples))
     classes = [group for group, _ in samples]
     right = [group is not None and verdict[group] for group in classes]
     ks = list(range(1, len(samples) + 1))
