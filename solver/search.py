@@ -14,6 +14,7 @@ from rstar_eval.solver.choose import decided as _decided
 from rstar_eval.solver.config import SearchConfig
 from rstar_eval.solver.context import Outcome, SearchContext, Tools
 from rstar_eval.solver.protocols import GroupAnswers
+from rstar_eval.solver.reference import reference
 from rstar_eval.solver.strategies import STRATEGIES
 from rstar_eval.solver.tree import tree_data
 from rstar_eval.solver.types import Question, SearchResult, Trajectory
@@ -36,7 +37,8 @@ async def search(
     try:
         choosing = _choosing(config, tools.group, scored=tools.reward is not None)
         context = SearchContext(question, tools, config, tree_index, session, choosing)
-        trajectories, root, end = await strategy.run(context)
+        run = reference if config.semantics == "reference" else strategy.run
+        trajectories, root, end = await run(context)
     finally:
         await session.close()
     tree = tree_data(root) if keep_tree and root is not None else None
@@ -70,6 +72,8 @@ def check_config(config: SearchConfig, *, scored: bool) -> None:
         raise UserError(
             f"strategy {config.strategy!r} needs a reward model", "give one with --reward, or use --strategy majority"
         )
+    if config.semantics == "reference" and config.strategy != "mcts":
+        raise UserError(f"semantics reference has no strategy {config.strategy!r}", "use --strategy mcts")
     at_least_one = ("rollouts", "trees", "rollouts_per_trajectory", "candidates", "max_depth", "max_step_tokens")
     for name in (*at_least_one, "max_block_tokens", "top_k", "max_errors", "parallel_rollouts"):
         if getattr(config, name) < 1:

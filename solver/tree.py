@@ -100,9 +100,8 @@ def walk(root: Node) -> Iterator[Node]:
 
 def close_upwards(node: Node) -> None:
     """Close `node` and every ancestor whose children are now all closed."""
-    at: Node | None = node
-    at.closed = True
-    at = at.parent
+    node.closed = True
+    at = node.parent
     while at is not None and not at.closed and all(child.closed for child in at.children or ()):
         at.closed = True
         at = at.parent
