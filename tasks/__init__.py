@@ -8,6 +8,7 @@ from __future__ import annotations
 if __name__ == "tasks":
     raise ImportError("import this folder as rstar_eval.tasks, after `pip install -e .`")
 
+from rstar_eval.tasks.examples import show_examples
 from rstar_eval.tasks.load import LoadedTask, TaskStatus, load_task, task_status
 from rstar_eval.tasks.registry import TASKS, task_spec
 from rstar_eval.tasks.selection import select
@@ -23,6 +24,7 @@ __all__ = [
     "load_task",
     "load_wheel_split",
     "select",
+    "show_examples",
     "task_spec",
     "task_status",
 ]

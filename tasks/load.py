@@ -8,6 +8,7 @@ from pathlib import Path
 from rstar_eval.errors import UserError
 from rstar_eval.problem import Problem
 from rstar_eval.tasks import sources, wheel
+from rstar_eval.tasks.mini import test_problems
 from rstar_eval.tasks.records import read_records, to_problems
 from rstar_eval.tasks.registry import task_spec
 from rstar_eval.tasks.sources import Unreachable
@@ -52,16 +53,14 @@ def load_task(
     """
     spec = task_spec(name)
     if spec.generator is not None:
-        from rstar_eval.tasks.mini import test_problems
-
         problems, digest = test_problems(spec.name, spec.generator)
         source = f"{spec.generator.version} {spec.generator.family} seed {spec.generator.seed}"
+        _check_size(spec, problems, "the generator")
         return LoadedTask(spec, problems, {"kind": "generated", "source": source, "sha256": digest})
     content = _own_file(spec) if spec.origin else _benchmark(spec, data_dir, cache_dir, download)
     where = str(spec.file)
     problems = to_problems(spec.name, read_records(content.data, where), spec.fields, where)
-    if spec.size is not None and len(problems) != spec.size:
-        raise UserError(f"{where} has {len(problems)} problems, the task file says size: {spec.size}", "correct one")
+    _check_size(spec, problems, where)
     if content.labels is not None:
         pairs = zip(problems, content.labels, strict=True)
         problems = tuple(replace(problem, level=level, subject=subject) for problem, (level, subject) in pairs)
@@ -87,6 +86,11 @@ def task_status(
         return TaskStatus(*found)
     path = wheel.wheel_path(cache_dir)
     return TaskStatus("wheel", path) if spec.wheel and path.is_file() else None
+
+
+def _check_size(spec: TaskSpec, problems: tuple[Problem, ...], where: str) -> None:
+    if spec.size is not None and len(problems) != spec.size:
+        raise UserError(f"{where} has {len(problems)} problems, task {spec.name} says size: {spec.size}", "correct one")
 
 
 def _own_file(spec: TaskSpec) -> _Content:

@@ -21,7 +21,7 @@ BENCHMARKS = "benchmarks"
 """The folder of benchmark files in the cache; also looked for in a data folder."""
 
 
-class Unreachable(Exception):  # noqa: N818 - a state of the network; callers try the next source
+class Unreachable(Exception):
     """A download that could not be made, and why, in a few words."""
 
 
