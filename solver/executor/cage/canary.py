@@ -1,0 +1,73 @@
+"""Cheap signs that a step changed what its siblings share: module contents, interpreter settings, numeric contexts.
+
+They back up the static check: a step that trips one runs again in a worker of its own, and the worker is discarded.
+"""
+
+from __future__ import annotations
+
+import builtins
+import collections
+import decimal
+import fractions
+import functools
+import itertools
+import math
+import operator
+import random
+import signal
+import sys
+from typing import Any
+
+RECURSION_LIMIT = 1010
+"""Python's default of 1000, and the frames between the worker's loop and a step."""
+
+
+class Canaries:
+    """A picture of the shared state, taken once in the zygote and compared after every tame step."""
+
+    def __init__(self) -> None:
+        modules: list[Any] = [builtins, math, random, itertools, functools, operator, collections, fractions, decimal]
+        self._context: Any = None
+        self._float_errors: Any = None
+        if "sympy" in sys.modules:
+            import mpmath
+            import numpy
+            import sympy
+
+            modules += [sympy, numpy, mpmath, sympy.S, sympy.core.cache, sympy.solvers.solvers]
+            self._context, self._float_errors = mpmath.mp, numpy.geterr
+        self._tables: list[tuple[dict[str, Any], int, list[Any]]] = []
+        for module in modules:
+            table = getattr(module, "__dict__", None)
+            if isinstance(table, dict):
+                self._tables.append((table, len(table), list(table.values())))
+        self._settings = self._read()
+
+    def _read(self) -> tuple[Any, ...]:
+        context = self._context
+        return (
+            sys.getrecursionlimit(),
+            sys.gettrace(),
+            sys.getprofile(),
+            len(sys.meta_path),
+            len(sys.path_hooks),
+            len(sys.path),
+            sys.excepthook,
+            sys.displayhook,
+            decimal.getcontext().prec,
+            decimal.getcontext().rounding,
+            signal.getsignal(signal.SIGALRM),
+            signal.getsignal(signal.SIGINT),
+            context.prec if context is not None else 0,
+            tuple(self._float_errors().values()) if self._float_errors is not None else (),
+        )
+
+    def tripped(self) -> bool:
+        """Return whether anything differs. Importing a submodule adds to a module's table and is no difference."""
+        for table, size, values in self._tables:
+            now = list(table.values())
+            if len(now) != size:
+                now = now[:size]
+            if now != values:
+                return True
+        return self._read() != self._settings

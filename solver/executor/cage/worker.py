@@ -1,0 +1,200 @@
+"""A worker: runs the steps of one problem, one request at a time, and keeps the namespace each left.
+
+This process executes hostile code in its own memory. Nothing it says is trusted beyond "this is what the step gave":
+the harness checks every frame, the zygote measures and kills. What the worker can do to the machine is the cage's
+business, and the cage is complete before the first request.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import os
+import random
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from . import analysis, namespace
+from .canary import RECURSION_LIMIT, Canaries
+
+CHANNEL = 3
+MAX_REQUEST = 131072
+MAX_OUTPUT = 4096
+MAX_MESSAGE = 500
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
+_read, _write, _set_blocking = os.read, os.write, os.set_blocking
+_type_name = type.__dict__["__name__"].__get__
+_cut = str.__getitem__
+
+
+class NotTame(BaseException):
+    """Code that a library built from text at run time failed the static check of a tame step."""
+
+
+class Sink(io.TextIOBase):
+    """Standard output of a step: keeps the first MAX_OUTPUT characters and drops the rest."""
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._room = MAX_OUTPUT
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if self._room > 0:
+            self._parts.append(text if len(text) <= self._room else _cut(text, slice(0, self._room)))
+            self._room -= len(text)
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+    def text(self) -> str:
+        """Return what was kept."""
+        return "".join(self._parts)
+
+
+class State:
+    """What a worker keeps: namespaces by node, which of a namespace's names need copying, and the tame flag."""
+
+    def __init__(self, canaries: Canaries) -> None:
+        self.nodes: dict[int, namespace.Namespace] = {}
+        self.parts: dict[int, list[str]] = {}
+        self.canaries = canaries
+        self.guard = False
+        self.caught = ""
+
+
+_state: State | None = None
+
+
+def _check_text(code: str, what: str) -> None:
+    """Guard of the two places where sympy turns text into running code: in a tame step the text must be tame too."""
+    state = _state
+    if state is None or not state.guard:
+        return
+    found = analysis.analyse(code)
+    if found.strict:
+        state.caught = f"{what}: {found.strict}"
+        raise NotTame(state.caught)
+
+
+def install_guards() -> None:
+    """Put the guards into sympy, in the zygote, before the canaries are taken."""
+    import sympy.parsing.sympy_parser as parser
+    import sympy.utilities.lambdify as lambdify
+
+    evaluate = parser.eval_expr
+    built_in_compile = compile
+
+    def eval_expr(code: str, local_dict: dict[str, Any], global_dict: dict[str, Any]) -> Any:
+        _check_text(code, "sympify")
+        return evaluate(code, local_dict, global_dict)
+
+    def guarded_compile(source: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(source, str):
+            _check_text(source, "lambdify")
+        return built_in_compile(source, *args, **options)
+
+    parser.eval_expr = eval_expr
+    lambdify.compile = guarded_compile
+
+
+def _describe(error: BaseException) -> tuple[str, str]:
+    try:
+        name = str(_type_name(type(error)))[:100]
+    except BaseException:  # noqa: BLE001 - hostile metaclass
+        name = "Exception"
+    try:
+        return name, _cut(str(error), slice(0, MAX_MESSAGE))
+    except BaseException:  # noqa: BLE001 - hostile __str__
+        return name, ""
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(seed & 0xFFFFFFFF)
+    sympy_random = sys.modules.get("sympy.core.random")
+    if sympy_random is not None:
+        sympy_random.rng.seed(seed)
+
+
+def _execute(code: str, scope: namespace.Namespace) -> tuple[str, str, str, str]:
+    """Run `code` in `scope`; return (status, output, error type, error message)."""
+    sink, errors = Sink(), Sink()
+    sys.stdout, sys.stderr, sys.stdin = sink, errors, io.StringIO("")
+    status, kind, message = "ok", "", ""
+    try:
+        program = compile(code, "<step>", "exec", 0, True)
+        exec(program, scope)  # noqa: S102 - the purpose of this process
+    except BaseException as error:  # noqa: BLE001 - whatever a step raises is its result
+        status = "error"
+        kind, message = _describe(error)
+    finally:
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    return status, sink.text(), kind, message
+
+
+def _run(state: State, request: dict[str, Any]) -> list[Any]:
+    """Answer one `run` request: [status, output, error type, error message, note]."""
+    node, parent = request["node"], request["parent"]
+    if parent is None:
+        scope: namespace.Namespace = {"__name__": "__main__", "__builtins__": sys.modules["builtins"]}
+    elif parent not in state.nodes:
+        return ["missing", "", "", "", ""]
+    elif request["move"]:
+        scope = state.nodes.pop(parent)
+        state.parts.pop(parent, None)
+    else:
+        parts = state.parts.get(parent)
+        if parts is None:
+            parts = state.parts[parent] = namespace.parts_to_copy(state.nodes[parent])
+        try:
+            scope = namespace.copy_namespace(state.nodes[parent], parts)
+        except namespace.NotCopyable as error:
+            return ["notcopyable", "", "", "", str(error)]
+    sys.setrecursionlimit(RECURSION_LIMIT)  # a strict step of this worker may have changed it
+    _seed(request["seed"])
+    state.guard, state.caught = request["tame"], ""
+    answer = _execute(request["code"], scope)
+    state.guard = False
+    if request["tame"]:
+        if state.caught:
+            return ["nottame", "", "", "", state.caught]
+        if state.canaries.tripped():
+            return ["tainted", "", "", "", "canary"]
+    state.nodes[node] = scope
+    return [*answer, ""]
+
+
+def receive() -> bytes:
+    """Return the next packet from the harness, b"" when it has closed."""
+    _set_blocking(CHANNEL, True)  # a step may have changed that
+    return _read(CHANNEL, MAX_REQUEST)
+
+
+def send(data: bytes) -> None:
+    """Send one packet to the harness."""
+    _write(CHANNEL, data)
+
+
+def serve(canaries: Canaries, receive: Callable[[], bytes] = receive, send: Callable[[bytes], None] = send) -> None:
+    """Answer requests until the channel closes. One request, one frame: nonce first."""
+    global _state
+    state = _state = State(canaries)
+    gc.enable()
+    while data := receive():
+        request = _decode(data.decode())
+        for node in request["drop"]:
+            state.nodes.pop(node, None)
+            state.parts.pop(node, None)
+        answer = _run(state, request)
+        send(_encode([request["nonce"], *answer]).encode())
