@@ -23,8 +23,8 @@ class SearchConfig:
         time); the width of beam and dvts.
     max_depth: most steps on a path (section 4.1: 16).
     c_puct: exploration constant of UCT (section 3.2: c; authors' value 2).
-    first_play: how a step that no walk has reached competes with visited siblings. `prior`: a reward model's value
-        counts as one visit (section 3.2: a new step starts with q = PPM); a step without one goes first.
+    first_play: how a step that no walk has reached competes with its siblings. `prior`: a reward model's value counts
+        as its first visit (section 3.2: a new step starts with q = PPM); without one it goes first.
         `unvisited_first`: it always goes first. Either way unvisited steps are taken in the order of their values.
     dedupe: whether candidates of one expansion with the same text are merged.
     temperature, top_p: of the policy's sampling; greedy always samples at temperature 0.

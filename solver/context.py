@@ -53,6 +53,11 @@ class SearchContext:
         """Whether a reward model values the steps."""
         return self.tools.reward is not None
 
+    @property
+    def may_stop(self) -> bool:
+        """Whether this search may end early by itself: with several trees only the caller knows all trajectories."""
+        return self.config.early_stop and self.config.trees == 1
+
     def tokens_left(self) -> int | None:
         """Return the completion tokens that this search may still spend (None: no limit)."""
         share = self.config.token_share

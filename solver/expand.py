@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rstar_eval.solver.backpropagate import update
 from rstar_eval.solver.context import SearchContext, run_code, sample, score
 from rstar_eval.solver.tree import Node, add_child, prefix_of
 from rstar_eval.solver.types import Completion, ParsedStep
 
 
-async def expand(context: SearchContext, node: Node, max_tokens: int) -> None:
-    """Give `node` its children: `config.candidates` steps sampled at once, equal ones merged, each one's code run after
-    its ancestors', failures marked and closed, the rest valued by the reward model where there is one.
+async def expand(context: SearchContext, node: Node, max_tokens: int, candidates: int | None = None) -> None:
+    """Give `node` its children: `candidates` steps (None: `config.candidates`) of at most `max_tokens` sampled at once,
+    equal ones merged, each one's code run after its ancestors', failures marked and closed, the rest valued by the
+    reward model where there is one.
 
     `node.children` is empty if the policy returned nothing.
     """
-    config = context.config
     prefix = prefix_of(node)
-    completions = await sample(context, prefix, config.candidates, context.seed(node.tag, "sample"), max_tokens)
+    n = context.config.candidates if candidates is None else candidates
+    completions = await sample(context, prefix, n, context.seed(node.tag, "sample"), max_tokens)
     node.children = []
     for completion, step in distinct(context, prefix, completions):
         await attach(context, node, step, completion.tokens, cut=completion.finish == "length")
     await value_children(context, prefix, node.children)
+
+
+def step_room(context: SearchContext, candidates: int) -> int:
+    """Return how many tokens each of `candidates` steps sampled together may take under the token limit."""
+    left, most = context.tokens_left(), context.config.max_step_tokens
+    return most if left is None or not candidates else min(most, left // candidates)
 
 
 def distinct(
@@ -81,10 +89,14 @@ async def _run(context: SearchContext, node: Node, code: str) -> None:
 
 
 async def value_children(context: SearchContext, prefix: str, children: Iterable[Node]) -> None:
-    """Set the prior of every child whose path has not failed: q = PPM(path so far). Nothing without a reward model."""
+    """Value every child whose path has not failed: a new step starts with q = PPM(path so far), as its first visit; an
+    answer is only judged so that it can be compared, and is visited when a walk ends in it. Nothing without a reward
+    model."""
     if context.tools.reward is None:
         return
     alive = [child for child in children if not child.closed]
     values = await score(context, [prefix + child.text for child in alive])
     for child, value in zip(alive, values, strict=True):
         child.prior = value
+        if child.end is None:
+            update(child, value)

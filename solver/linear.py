@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from itertools import pairwise
 
 from rstar_eval.solver.choose import soonest_decision
+from rstar_eval.solver.concurrent import together
 from rstar_eval.solver.context import SearchContext, sample, score
 from rstar_eval.solver.expand import attach
 from rstar_eval.solver.tree import Node, prefix_of, to_trajectory
@@ -35,7 +35,7 @@ async def _sample_solutions(context: SearchContext, count: int, temperature: flo
     done: list[Trajectory] = []
     while len(done) < count:
         size = count - len(done)
-        if config.early_stop and config.trees == 1:
+        if context.may_stop:
             soonest = soonest_decision(done, size, context.choosing, scored=context.scores)
             if soonest == 0:
                 return done, None, "decided"
@@ -49,9 +49,7 @@ async def _sample_solutions(context: SearchContext, count: int, temperature: flo
                 return done, None, "budget"
         allowance = None if left is None else left // size
         first = len(done)
-        leaves = await asyncio.gather(
-            *(_solution(context, first + i, temperature, allowance) for i in range(size)),
-        )
+        leaves = await together(_solution(context, first + i, temperature, allowance) for i in range(size))
         await _score(context, [leaf for leaf, _ in leaves])
         done += [
             to_trajectory(leaf, end, tree=context.tree_index, rollout=first + i, values=False)

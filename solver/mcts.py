@@ -6,13 +6,13 @@ failed path is closed and never walked again; when the root is closed the tree i
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from rstar_eval.solver.backpropagate import FAILURE, SUCCESS, agreement, backpropagate
 from rstar_eval.solver.choose import classes_of, decided
+from rstar_eval.solver.concurrent import together
 from rstar_eval.solver.context import SearchContext
-from rstar_eval.solver.expand import expand
+from rstar_eval.solver.expand import expand, step_room
 from rstar_eval.solver.select import select
 from rstar_eval.solver.tree import Node, close_upwards, to_trajectory
 from rstar_eval.solver.types import EndReason, SearchEnd, Trajectory
@@ -55,17 +55,15 @@ async def _wave(context: SearchContext, growth: Growth, size: int) -> None:
     growth.root.pending += size
     while walkers:
         fresh = list(dict.fromkeys(node for node in walkers if node.children is None))
-        room = step_room(context, len(fresh))
+        room = step_room(context, len(fresh) * context.config.candidates)
         if fresh and room < 1:
             growth.end = "budget"
             for node in walkers:
                 growth.leaves.append((node, "budget"))
                 _release(node)
             return
-        if len(fresh) == 1:
-            await expand(context, fresh[0], room)
-        elif fresh:
-            await asyncio.gather(*(expand(context, node, room) for node in fresh))
+        if fresh:
+            await together(expand(context, node, room) for node in fresh)
         onward: list[Node] = []
         for node in walkers:
             child = _choose_child(context, node)
@@ -80,13 +78,6 @@ async def _wave(context: SearchContext, growth: Growth, size: int) -> None:
         walkers = onward
 
 
-def step_room(context: SearchContext, expansions: int) -> int:
-    """Return how many tokens each candidate of `expansions` simultaneous expansions may take under the limit."""
-    left = context.tokens_left()
-    limit = context.config.max_step_tokens
-    return limit if left is None or not expansions else min(limit, left // (context.config.candidates * expansions))
-
-
 def _choose_child(context: SearchContext, node: Node) -> Node | None:
     """Return the child that the walk goes to; a failed one only where an expansion gave nothing else."""
     config = context.config
@@ -96,7 +87,7 @@ def _choose_child(context: SearchContext, node: Node) -> Node | None:
         return node
     chosen = select(
         children,
-        node.visits + node.pending - 1 + (node.prior is not None),
+        node.visits + node.pending - 1,
         c=config.c_puct,
         first_play=config.first_play,
         virtual_loss=config.virtual_loss,
@@ -143,9 +134,8 @@ def _release(node: Node) -> None:
 
 
 def _decided(context: SearchContext, growth: Growth, remaining: int) -> bool:
-    """Return whether early stop applies: one tree, one walk a trajectory, and a vote that nothing can change."""
-    config = context.config
-    if not config.early_stop or config.trees > 1 or config.rollouts_per_trajectory > 1:
+    """Return whether the search may end early: one walk a trajectory, and a vote that nothing can change."""
+    if not context.may_stop or context.config.rollouts_per_trajectory > 1:
         return False
     so_far = [to_trajectory(leaf, end, tree=0, rollout=i) for i, (leaf, end) in enumerate(growth.leaves)]
     return decided(so_far, remaining, context.choosing, scored=context.scores)

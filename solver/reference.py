@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from rstar_eval.errors import UserError
 from rstar_eval.solver.backpropagate import FAILURE, SUCCESS, backpropagate, update
 from rstar_eval.solver.context import SearchContext, run_code, sample, score
+from rstar_eval.solver.expand import step_room
 from rstar_eval.solver.formats.rstar import (
     ANSWER,
     CODE,
@@ -82,9 +83,7 @@ async def grow(context: SearchContext, tree: ReferenceTree, rollouts: int) -> Se
                 if expansions == context.config.max_depth:
                     break
                 expansions += 1
-                left = context.tokens_left()
-                room = context.config.max_step_tokens
-                room = room if left is None else min(room, left // context.config.candidates)
+                room = step_room(context, context.config.candidates)
                 if room < 1:
                     return "budget"
                 await _expand(context, tree, node, rollout, room)

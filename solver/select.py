@@ -21,16 +21,16 @@ def uct(q: float, visits: int, parent_visits: int, c: float) -> float:
 
 
 def selection_value(node: Node, parent_visits: int, c: float, first_play: FirstPlay, virtual_loss: float) -> float:
-    """Return the UCT value by which `node` competes with its siblings.
+    """Return the UCT value by which `node` competes with its siblings: infinite for a step that must go first.
 
-    With `first_play="prior"` a reward model's value counts as one visit, in the mean and in N. Walks under way count as
-    visits and take `virtual_loss` each off the sum.
+    An answer that no walk has ended in, but that a reward model has judged, competes like a step with one visit. Walks
+    under way count as visits and take `virtual_loss` each off the sum.
     """
-    visits = node.visits + node.pending
-    total = node.total - virtual_loss * node.pending
-    if node.prior is not None and (first_play == "prior" or visits):
-        visits += 1
-        total += node.prior
+    if first_play == "unvisited_first" and not node.walks and not node.pending:
+        return math.inf
+    visits, total = node.visits + node.pending, node.total - virtual_loss * node.pending
+    if not node.visits and node.prior is not None:
+        visits, total = visits + 1, total + node.prior
     return uct(total / visits if visits else 0.0, visits, parent_visits, c)
 
 
@@ -45,8 +45,8 @@ def select(
 ) -> Node | None:
     """Return the child that is not closed with the highest UCT, or None if all are closed.
 
-    Among equals (unvisited children are all infinite) the higher prior wins, then the lower `tie` number, which the
-    caller derives from the seed. A finished or failed path is closed, so that it is never selected again.
+    Among equals (steps that must go first are all infinite) the higher prior wins, then the lower `tie` number, which
+    the caller derives from the seed. A finished or failed path is closed, so that it is never selected again.
     """
     open_children = [child for child in children if not child.closed]
     if len(open_children) < 2:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from rstar_eval.registry import Registry
+from rstar_eval.solver.beam import beam, dvts
 from rstar_eval.solver.config import ChoiceRule
 from rstar_eval.solver.context import SearchContext
 from rstar_eval.solver.linear import greedy, sampling
@@ -50,6 +51,20 @@ _TABLE: tuple[tuple[str, Strategy], ...] = (
         Strategy(
             sampling,
             "independent solutions; votes weighted by their scores",
+            True,
+            "weighted_majority",
+            "weighted_majority",
+        ),
+    ),
+    (
+        "beam",
+        Strategy(beam, "step beam search by the reward model", True, "weighted_majority", "weighted_majority"),
+    ),
+    (
+        "dvts",
+        Strategy(
+            dvts,
+            "diverse verifier tree search: separate subtrees, the best step of each goes on",
             True,
             "weighted_majority",
             "weighted_majority",

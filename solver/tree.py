@@ -17,7 +17,8 @@ class Node:
     tag: place in the tree: "0" is the root, "0.2.1" the first child of its second child.
     text: surface form, appended to its ancestors' texts; includes the printed output shown after a closed block.
     handle: executor state after the step (None: the fresh state). block_output: printed so far in the open block.
-    visits: values back-propagated through this node; total: their sum; value: the first of them.
+    visits: N, the values that this node received: a reward model's when the step was new, then one of each walk that
+        passed; total: their sum; value: the first of them.
     prior: the reward model's value of the path that ends here (None: not scored).
     end: why the path ends here (None: it goes on). answer: the final answer of a readable answer step.
     closed: no walk may choose this node any more: a finished or failed path, or all children closed.
@@ -50,8 +51,13 @@ class Node:
 
     @property
     def q(self) -> float:
-        """Q: the mean of what was back-propagated (0 before the first value)."""
+        """Q: the mean of the values that this node received (0 before the first)."""
         return self.total / self.visits if self.visits else 0.0
+
+    @property
+    def walks(self) -> int:
+        """Finished walks that passed this node: its visits but for the one that a reward model's value counts as."""
+        return self.visits - (self.prior is not None and self.end is None)
 
 
 def add_child(parent: Node, text: str, kind: StepKind, *, code: str = "", tokens: int = 0) -> Node:
