@@ -167,9 +167,9 @@ def tasks_show(
     ] = None,
 ) -> None:
     """Print problems of a task with their reference answers."""
-    from rstar_eval.inspect_tasks import show_examples
+    from rstar_eval.tasks import show_examples
 
-    show_examples(_console(), name, level, n, data_dir)
+    typer.echo(show_examples(name, level, n, data_dir=data_dir))
 
 
 @app.command()

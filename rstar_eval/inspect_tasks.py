@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rstar_eval.errors import UserError
-from rstar_eval.tasks import TASKS, load_task, task_spec, task_status
+from rstar_eval.tasks import TASKS, task_spec, task_status
 from rstar_eval.tasks.spec import TaskSpec
 
 if TYPE_CHECKING:
@@ -42,45 +41,26 @@ def list_tasks(console: Console, data_dir: Path | None, as_json: bool) -> None:
         return
     from rich.table import Table
 
-    table = Table("task", "problems", "data here", "source", "licence", "errata")
+    table = Table("task", "problems", "data here", "errata", "title")
     for one in found:
         here = one["data"]["kind"] if one["data"] else "no: fetched at first use"
         concerned = sorted({index for erratum in one["errata"] for index in erratum["indices"]})
         errata = f"{len(concerned)} problems" if concerned else "none known"
-        table.add_row(one["name"], str(one["size"]), here, one["source"], one["licence"], errata)
+        table.add_row(one["name"], str(one["size"]), here, errata, one["title"])
     console.print(table)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    say("\nSources and licences")
+    for one in found:
+        mirror = f"; mirror on Hugging Face (not verified): {one['mirror']}" if one["mirror"] else ""
+        say(f"{one['name']}: {one['source']}; licence: {one['licence']}{mirror}")
+    say("\nErrata (0-based places in the source; reported, never patched)")
     for one in found:
         for erratum in one["errata"]:
             places = ", ".join(map(str, erratum["indices"][:8])) + (", ..." if len(erratum["indices"]) > 8 else "")
-            console.print(
-                f"{one['name']} [{places}]: {erratum['what']} ({erratum['effect']})",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
-
-
-def show_examples(console: Console, name: str, level: int | None, n: int, data_dir: Path | None) -> None:
-    """Print `n` problems of a task (of one level) with reference answers. UserError if it has no such level."""
-    if n < 1:
-        raise UserError(f"--n is {n}", "give a positive number")
-    loaded = load_task(name, data_dir=data_dir)
-    fitting = [one for one in loaded.problems if level is None or _level(one.level) == str(level)]
-    if not fitting:
-        levels = sorted({_level(one.level) for one in loaded.problems if one.level is not None})
-        raise UserError(
-            f"task {name!r} has no level {level}", f"it has {', '.join(levels)}" if levels else "it has no levels"
-        )
-    for one in fitting[:n]:
-        label = f", level {one.level}" if one.level is not None else ""
-        console.print(f"[{one.index}] {one.id}{label}", style="bold", markup=False, highlight=False)
-        console.print(one.text, markup=False, highlight=False, soft_wrap=True)
-        console.print(f"answer: {one.answer}\n", markup=False, highlight=False, soft_wrap=True)
-
-
-def _level(label: str | None) -> str:
-    """Benchmarks write "Level 3" or "3"."""
-    return (label or "").lower().removeprefix("level").strip()
+            say(f"{one['name']} [{places}]: {erratum['what']} ({erratum['effect']})")
 
 
 def _source(spec: TaskSpec) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rstar_eval.config import RunConfig
-from rstar_eval.grading import GRADERS, grade_many, group_answers
+from rstar_eval.grading import GRADERS, Grade, grade_many, group_answers
 from rstar_eval.problem import Problem
 from rstar_eval.progress import Progress
 from rstar_eval.records import Graded, GradeRecord, Log, SearchRecord, Timing, read_log, search_line
@@ -137,13 +137,7 @@ def grade_problem(
     choice = choose_answer(trajectories, config.search, group_answers)
     given = [one.answer for one in trajectories if one.answer is not None]
     answers = list(dict.fromkeys(given))
-    grades = dict(
-        zip(
-            answers,
-            grade_many([(problem.answer, answer) for answer in answers], task=problem.task, grader=config.grader),
-            strict=True,
-        )
-    )
+    grades = dict(zip(answers, grade_answers(problem, answers, config.grader), strict=True))
     groups = iter(group_answers(given))
     verdicts = tuple(
         Graded(None, "no_answer", "none")
@@ -168,9 +162,14 @@ def grade_problem(
     )
 
 
-def data_identity(provenance: dict[str, object]) -> object:
-    """Return what of a task's provenance must not change within a run: the content's hash."""
-    return provenance.get("content_sha256") or provenance.get("sha256")
+def grade_answers(problem: Problem, answers: Sequence[str], grader: str) -> list[Grade]:
+    """Return a grade for each answer: against the gold answer, or the best one where several golds are right."""
+    golds = (problem.answer, *problem.alternatives)
+    pairs = [(gold, answer) for answer in answers for gold in golds]
+    grades = grade_many(pairs, task=problem.task, grader=grader)
+    best = ("correct", "grader_error", "wrong", "no_answer")
+    each = [grades[i : i + len(golds)] for i in range(0, len(grades), len(golds))]
+    return [min(found, key=lambda one: best.index(one.outcome)) for found in each]
 
 
 def run_folder_name(config: RunConfig, digest: str) -> str:
