@@ -33,7 +33,9 @@ _SUPER_RUN = re.compile(f"[{''.join(_SUPERSCRIPT)}]+")
 _SUB_RUN = re.compile(f"[{''.join(_SUBSCRIPT)}]+")
 _ROOT_ARGUMENT = re.compile(r"\\(sqrt|cbrt) +(\d+(?:\.\d+)?|[A-Za-z])")
 # A backslash sequence that went through a string literal by accident: tab + "ext{", form feed + "rac{", and so on.
-_DECODED = re.compile(r"([\t\f\x08\r\x07\x0b])(?=(ext|imes|heta|frac|an\b|au|o\b|riangle|rac|oxed|inom|eta|ar|egin|ight|ho|ec|arphi|lpha|pprox|ngle))")
+_DECODED = re.compile(
+    r"([\t\f\x08\r\x07\x0b])(?=(ext|imes|heta|frac|an\b|au|o\b|riangle|rac|oxed|inom|eta|ar|egin|ight|ho|ec|arphi|lpha|pprox|ngle))"
+)
 _LETTER_OF = {"\t": r"\t", "\f": r"\f", "\x08": r"\b", "\r": r"\r", "\x07": r"\a", "\x0b": r"\v"}
 
 
@@ -55,7 +57,9 @@ def clean(text: str) -> str:
         text = "".join(_fraction(char) if unicodedata.category(char) == "No" else char for char in text)
         text = unicodedata.normalize("NFKC", text.translate(_TABLE)).translate(_TABLE)
         text = _ROOT_ARGUMENT.sub(r"\\\1{\2}", text)
-    return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Co", "Cn"))
+    return "".join(
+        char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Co", "Cn")
+    )
 
 
 def _fraction(char: str) -> str:

@@ -10,14 +10,20 @@ from rstar_eval.grading.limits import check, collapse_brackets
 _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\[", r"\]"), (r"\(", r"\)"), ("```", "```"), ("`", "`"), ("**", "**"))
 _BOX = re.compile(r"\\(?:f?boxed|fbox)\s*\{")
 _SIZES = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|middle)(?![A-Za-z])\s*(\.(?![\d]))?")
-_STYLES = re.compile(r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|rm|bf|it|nonumber|notag|centering|large|Large)(?![A-Za-z])")
+_STYLES = re.compile(
+    r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|rm|bf|it|nonumber|notag|centering|large|Large)(?![A-Za-z])"
+)
 _FRACTION = re.compile(r"\\[dtc]frac(?![a-z])")
 _THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,\s*\\!\s*|\\,\s*|\\!\s*,\s*|\\ )(?=\d{3}(?!\d))")
-_THIN = re.compile(r"(?<!\\)\\[,;:> ]|~|\\(?:quad|qquad|enspace|thinspace|medspace|thickspace)(?![a-z])|\\!|\\hspace\*?\{[^{}]*\}")
+_THIN = re.compile(
+    r"(?<!\\)\\[,;:> ]|~|\\(?:q?quad|(?:enspace|thinspace|medspace|thickspace)(?![a-z]))|\\!|\\hspace\*?\{[^{}]*\}"
+)
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z{}(\[%$ ])")
 _CIRCLE = re.compile(r"\^?\s*(?:\{\s*(?:\\circ|\\degree)\s*\}|\\circ(?![a-z])|\\degree(?![a-z]))|\\degree(?![a-z])")
 _SPACE = re.compile(r"[ \t\r\n]+")
 _TEXTUAL = re.compile(r"\\(?:begin|text|mbox|frac)")
+_MARKED = re.compile(r"[\\$*`~]|\{,\}")
+_DOLLARS = re.compile(r"(?<![\w\\])\$(?=\S)([^$]*?)(?<=[^\s\\])\$(?!\w)")
 THIN_SPACE = "~"
 
 
@@ -36,12 +42,14 @@ def normal_form(text: str) -> str:
     text = clean(text.strip()) if len(text) <= 1_000_000 else text[:1_000_000]
     text = collapse_brackets(text) if len(text) > 60 else text
     check(text)
-    if "\\" not in text and "$" not in text and "*" not in text and "`" not in text:
+    if not _MARKED.search(text):
         return _end(_SPACE.sub(" ", text))
     if r"\begin" not in text and r"\\" in text:
         text = _DOUBLED.sub(r"\\", text)
     text = unwrap(text)
-    if "\\" in text or "~" in text:
+    if text.count("$") > 1:
+        text = _DOLLARS.sub(r" \1 ", text)
+    if "\\" in text or "~" in text or "{,}" in text:
         text = _SIZES.sub("", _STYLES.sub("", text))
         text = _FRACTION.sub(r"\\frac", text)
         text = _THOUSANDS.sub("", text)

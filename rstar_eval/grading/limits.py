@@ -22,12 +22,13 @@ class LimitExceeded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The caps. `characters` a text; `depth` nested brackets after doubled ones are removed; `digits` of one number
+    """The caps. `characters` a text (`flat_sum` if it is a plain sum of integers, which is added without parsing); `depth` nested brackets after doubled ones are removed; `digits` of one number
     as written; `separators` commas and semicolons; `bits` of an exact integer or rational power; `magnitude` the
     largest binary exponent's own size in bits (numbers up to 2**(2**magnitude) are compared); `steps` node
     evaluations for one comparison; `terms` of one sum or product."""
 
-    characters: int = 100_000
+    characters: int = 20_000
+    flat_sum: int = 200_000
     depth: int = 60
     digits: int = 4_000
     separators: int = 2_000
@@ -105,9 +106,14 @@ def collapse_brackets(text: str) -> str:
             if not stack or (text[stack[-1]] == "(") != (char == ")"):
                 return text
             partner[stack.pop()] = index
-    drop = set()
+    drop: set[int] = set()
     for start, end in partner.items():
-        if start + 1 < end and text[start + 1] == text[start] and partner.get(start + 1) == end - 1 and not _escaped(text, start):
+        if (
+            start + 1 < end
+            and text[start + 1] == text[start]
+            and partner.get(start + 1) == end - 1
+            and not _escaped(text, start)
+        ):
             drop.update((start + 1, end - 1))
     return "".join(char for index, char in enumerate(text) if index not in drop)
 

@@ -23,7 +23,36 @@ class ParseError(Exception):
 
 _CLOSE = {"(": ")", "[": "]", "{": "}", "floor": "floor", "ceil": "ceil", r"\{": r"\}"}
 _END = Token("end", "")
-_SHORT_FUNCTIONS = tuple(sorted((name for name in FUNCTIONS if name in {"sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "lg", "sqrt", "exp", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"}), key=len, reverse=True))
+_SHORT_FUNCTIONS = tuple(
+    sorted(
+        (
+            name
+            for name in FUNCTIONS
+            if name
+            in {
+                "sin",
+                "cos",
+                "tan",
+                "cot",
+                "sec",
+                "csc",
+                "ln",
+                "log",
+                "lg",
+                "sqrt",
+                "exp",
+                "arcsin",
+                "arccos",
+                "arctan",
+                "sinh",
+                "cosh",
+                "tanh",
+            }
+        ),
+        key=len,
+        reverse=True,
+    )
+)
 _LONGEST_PRODUCT = 4
 _OPAQUE = frozenset("fgFG")
 
@@ -52,6 +81,8 @@ class _Parser:
         self.depth = 0
         self.bound: list[str] = []
         self.bars = 0
+        values = {token.value for token in self.tokens}
+        self.numbered = printed and ("*" in values or "^" not in values)
 
     def peek(self, ahead: int = 0) -> Token:
         index = self.position + ahead
@@ -159,7 +190,12 @@ class _Parser:
             self.position += 3
         if fraction is not None and fraction.op == "div":
             top, bottom = (arg.value for arg in fraction.args)
-            if isinstance(top, Fraction) and isinstance(bottom, Fraction) and 0 <= top < bottom and self.peek().value != "^":
+            if (
+                isinstance(top, Fraction)
+                and isinstance(bottom, Fraction)
+                and 0 <= top < bottom
+                and self.peek().value != "^"
+            ):
                 return tree.add(factors[0], fraction)
         self.position = start
         return None
@@ -425,7 +461,7 @@ class _Parser:
         if name in _OPAQUE and self.at("(") and not self.peek().spaced:
             return Node("call", tuple(self.arguments()), name)
         token = self.peek()
-        if token.kind == "number" and not token.spaced and token.value.isdigit() and self.printed and self.peek(1).value != "/":
+        if token.kind == "number" and not token.spaced and token.value.isdigit() and self.numbered:
             self.take()
             return tree.symbol(f"{name}_{token.value}")
         return tree.symbol(name)
@@ -478,7 +514,9 @@ def numeral_value(text: str) -> Fraction:
         whole, _, fixed = head.strip().partition(".")
         repeat = tail.strip(" {}")
         scale = 10 ** len(fixed)
-        return Fraction(int(whole or "0") * scale + int(fixed or "0"), scale) + Fraction(int(repeat), scale * (10 ** len(repeat) - 1))
+        return Fraction(int(whole or "0") * scale + int(fixed or "0"), scale) + Fraction(
+            int(repeat), scale * (10 ** len(repeat) - 1)
+        )
     mantissa, _, exponent = text.lower().partition("e")
     if exponent and abs(int(exponent)) > LIMITS.digits:
         raise LimitExceeded("exponent")

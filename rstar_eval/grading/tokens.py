@@ -129,5 +129,20 @@ def _command(tokens: list[Token], name: str, spaced: str, in_text: bool) -> None
 
 
 def spelled(tokens: list[Token] | tuple[Token, ...]) -> str:
-    """Write tokens without any space: two texts that differ in spacing only give the same string."""
-    return "\x1f".join([token.value for token in tokens if token.value not in ("{", "}")]) if tokens else ""
+    """Write tokens without spaces and without braces around one token: texts that differ in these only give the same
+    string."""
+    values = [token.value for token in tokens]
+    if "{" not in values:
+        return "\x1f".join(values)
+    kept = []
+    for index, value in enumerate(values):
+        if (
+            value == "{"
+            and values[index + 2 : index + 3] == ["}"]
+            or value == "}"
+            and index > 1
+            and values[index - 2] == "{"
+        ):
+            continue
+        kept.append(value)
+    return "\x1f".join(kept)

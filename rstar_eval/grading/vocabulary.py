@@ -52,5 +52,8 @@ _OTHER = frozenset(
 )
 COMMANDS = frozenset(FUNCTIONS) | GREEK | _OTHER | {"pi"} | TEXT_COMMANDS | WRAPPERS
 # Commands from which glued letters are split. Short ones that begin ordinary longer commands are not among them.
-GLUED = (COMMANDS - {"item", "hom", "fac", "comb", "lb", "re", "im", "mod", "abs", "sign", "rm", "text", "emph"}) | {"quad", "to"}
+GLUED = (COMMANDS - {"item", "hom", "fac", "comb", "lb", "re", "im", "mod", "abs", "sign", "rm", "text", "emph"}) | {
+    "quad",
+    "to",
+}
 JOINERS = frozenset(["and", "or", "AND", "OR", "And", "Or"])

@@ -1,0 +1,168 @@
+"""Finding the answer in a text: the final step of a solution, or any model output.
+
+Extraction is apart from equivalence: it says where the answer stands and by which rule it was found, and doesn't look at the
+reference. Rules, in this order; each takes the last place where it applies:
+  boxed    \\boxed{...} or \\fbox{...}, nested ones opened; neighbours joined by "and", "or" or a comma are one list
+  tag      <answer>...</answer>
+  hash     #### 42
+  anchor   "the answer is ...", "Final answer: ..."
+  bold     **42** alone on the last line that has one
+  display  the last $...$, \\(...\\) or \\[...\\] on the last line
+  plain    the whole text, if it is short and one line
+"""
+
+from __future__ import annotations
+
+import re
+
+from rstar_eval.grading.latex import matching_brace
+from rstar_eval.grading.types import Answer
+
+_LONGEST_TEXT = 200_000
+_LONGEST_PLAIN = 120
+_LONGEST_ANSWER = 20_000
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*(\{|(?=[0-9A-Za-z\\$-]))")
+_BETWEEN = re.compile(r"[\s$]*(?:\\text\s*\{\s*)?(?:,|and|or|&|\\quad|\\;|\\,)*(?:\s*\})?[\s$,]*(?:and|or)?[\s$]*")
+_TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.IGNORECASE | re.DOTALL)
+_HASH = re.compile(r"^[ \t]*####[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+_ANCHOR = re.compile(
+    r"(?:final|the|correct|my)?\s*\*{0,2}\b(?:final\s+answer|answer|solution)\b\*{0,2}\s*"
+    r"(?:(?:to\s+[^.:\n]{1,80}?\s+)?(?:is|are|equals)\b\s*:?|:|=)\s*\*{0,2}[ \t]*",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(
+    r"\n|(?<=[^\d\s])\.(?=\s|$)|(?<=\d)\.(?=\s+[A-Z\n]|\s*$)|,\s+(?:so|since|because|which|where)\b"
+)
+_BOLD = re.compile(r"\*\*([^*\n]{1,200}?)\*\*|__([^_\n]{1,200}?)__")
+_DISPLAY = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_STEP_MARKS = re.compile(
+    r"</?(?:end_of_answer|end_of_step|answer|end_of_output|\|?im_end\|?)>|<\|[a-z_]+\|>", re.IGNORECASE
+)
+
+
+def extract_answer(text: str) -> Answer | None:
+    """Return the answer that a text states, or None if it states none.
+
+    text: usually a model's final step. The answer's `text` is a part of it (`text[span[0]:span[1]]`), except that
+    neighbouring boxes are joined and nested boxes opened. Linear in the length up to 200,000 characters; of a longer text
+    the end is read.
+
+    >>> extract_answer("so $x = 5$. The answer is \\\\boxed{5}.")
+    Answer(text='5', span=(34, 35), rule='boxed')
+    """
+    offset = max(0, len(text) - _LONGEST_TEXT)
+    body = text[offset:]
+    for rule in (_boxed, _tagged, _hashed, _anchored, _bold, _displayed, _plain):
+        found = rule(body)
+        if found is not None and len(found.text) <= _LONGEST_ANSWER:
+            return Answer(found.text, (found.span[0] + offset, found.span[1] + offset), found.rule)
+    return None
+
+
+def _trimmed(text: str, start: int, end: int, rule: str) -> Answer | None:
+    """The part of `text` without surrounding space, or None if nothing is left."""
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return Answer(text[start:end], (start, end), rule) if end > start else None
+
+
+def _boxes(text: str) -> list[tuple[int, int, int]]:
+    """Outermost boxes as (start of the command, start and end of the content)."""
+    found = []
+    position = 0
+    while match := _BOX.search(text, position):
+        if match[1] == "{":
+            end = matching_brace(text, match.end() - 1)
+            if end == len(text):  # never closed: the rest of the line
+                line = text.find("\n", match.end())
+                end = line if line >= 0 else len(text)
+            found.append((match.start(), match.end(), end))
+        else:
+            word = re.compile(r"\\?[A-Za-z]+(?:\{[^{}]*\})*|-?[\d.,]*\d").match(text, match.end())
+            end = word.end() if word else match.end()
+            found.append((match.start(), match.end(), end))
+        position = max(end, match.end())
+    return found
+
+
+def _boxed(text: str) -> Answer | None:
+    boxes = [box for box in _boxes(text) if text[box[1] : box[2]].strip()]
+    if not boxes:
+        return None
+    first = len(boxes) - 1
+    while first > 0 and 0 < len(text[boxes[first - 1][2] + 1 : boxes[first][0]]) < 40:
+        between = text[boxes[first - 1][2] + 1 : boxes[first][0]]
+        if not _BETWEEN.fullmatch(between) or not re.search(r",|and|or|&", between):
+            break
+        first -= 1
+    last = boxes[-1]
+    if first == len(boxes) - 1:
+        answer = _trimmed(text, last[1], last[2], "boxed")
+        inner = _boxed(answer.text) if answer else None
+        if answer and inner and text[answer.span[0]] == "\\" and answer.text.lstrip("\\").startswith(("boxed", "fbox")):
+            return Answer(inner.text, (answer.span[0] + inner.span[0], answer.span[0] + inner.span[1]), "boxed")
+        return answer
+    joined = ", ".join(text[start:end].strip() for _, start, end in boxes[first:])
+    return Answer(joined, (boxes[first][1], last[2]), "boxed")
+
+
+def _tagged(text: str) -> Answer | None:
+    for match in reversed(list(_TAG.finditer(text))):
+        found = _trimmed(text, match.start(1), match.end(1), "tag")
+        if found is not None:
+            return found
+    return None
+
+
+def _hashed(text: str) -> Answer | None:
+    matches = list(_HASH.finditer(text))
+    return _trimmed(text, matches[-1].start(1), matches[-1].end(1), "hash") if matches else None
+
+
+def _anchored(text: str) -> Answer | None:
+    for match in reversed(list(_ANCHOR.finditer(text))):
+        end = _SENTENCE_END.search(text, match.end())
+        stop = end.start() if end else len(text)
+        display = _DISPLAY.match(text, match.end())
+        if display:
+            stop = max(stop if end and end.start() > display.end() else display.end(), display.end())
+        marks = _STEP_MARKS.search(text, match.end(), stop)
+        stop = marks.start() if marks else stop
+        while stop > match.end() and text[stop - 1] in "*. \t":
+            stop -= 1
+        found = _trimmed(text, match.end(), stop, "anchor")
+        if found is not None and len(found.text) <= 400:
+            return found
+    return None
+
+
+def _bold(text: str) -> Answer | None:
+    matches = list(_BOLD.finditer(text))
+    if not matches:
+        return None
+    match = matches[-1]
+    group = 1 if match[1] is not None else 2
+    if match[group].rstrip().endswith(":"):
+        return None
+    return _trimmed(text, match.start(group), match.end(group), "bold")
+
+
+def _displayed(text: str) -> Answer | None:
+    stripped = text.rstrip()
+    start = stripped.rfind("\n\n") + 1
+    matches = list(_DISPLAY.finditer(stripped, start))
+    if not matches or "\n" in stripped[matches[-1].end() :].strip():
+        return None
+    if len(stripped) <= _LONGEST_PLAIN and len(matches) > 1:
+        return None
+    match = matches[-1]
+    group = int(match.lastindex or 1)
+    return _trimmed(stripped, match.start(group), match.end(group), "display")
+
+
+def _plain(text: str) -> Answer | None:
+    marked = _STEP_MARKS.sub(lambda match: " " * len(match[0]), text)
+    found = _trimmed(marked, 0, len(marked), "plain")
+    return found if found is not None and len(found.text) <= _LONGEST_PLAIN and "\n" not in found.text else None

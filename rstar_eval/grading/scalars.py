@@ -1,0 +1,139 @@
+"""Comparison of single expressions with what stands around them: units, percent signs, bases, tolerances."""
+
+from __future__ import annotations
+
+from rstar_eval.grading import tree
+from rstar_eval.grading.fingerprint import Undecided, equal, free, proportional, rational
+from rstar_eval.grading.limits import Tolerance
+from rstar_eval.grading.tree import Node, has, walk
+from rstar_eval.grading.units import CENT, DEGREE, DOLLAR, agree
+from rstar_eval.grading.values import Equation, Expr
+
+_CONSTANT_NAMES = frozenset(["C", "c", "K", "k"])
+_HUNDRED = tree.number(100)
+
+
+def same_expr(gold: Expr, pred: Expr, tolerance: Tolerance) -> bool:
+    """Whether a prediction has the value that the reference asks for. Not symmetric: see percent and decimals.
+
+    Raises Undecided if a side can't be evaluated.
+    """
+    if gold.base or pred.base:
+        return (gold.base == pred.base or not gold.base or not pred.base) and gold.node == pred.node
+    relative = _relative(gold, pred, tolerance)
+    if gold.unit != pred.unit and {gold.unit, pred.unit} & {DEGREE, DOLLAR, CENT}:
+        converted = _converted(gold, pred)
+        if converted is not None:
+            return same_node(*converted, relative)
+    if not agree(gold.unit, pred.unit):
+        return False
+    if gold.percent != pred.percent:
+        return _percent(gold, pred, relative)
+    return same_node(gold.node, pred.node, relative)
+
+
+def _relative(gold: Expr, pred: Expr, tolerance: Tolerance) -> float:
+    """The tolerance that the written digits of both sides allow."""
+    relative = tolerance.decimal_relative if gold.digits else 0.0
+    if max(gold.digits, pred.digits) >= tolerance.float_digits:
+        relative = max(relative, tolerance.float_relative)
+    return relative
+
+
+def _converted(gold: Expr, pred: Expr) -> tuple[Node, Node] | None:
+    """Degrees against radians, dollars against cents."""
+    if {gold.unit, pred.unit} == {DOLLAR, CENT}:
+        return (
+            (tree.mul(gold.node, _HUNDRED), pred.node)
+            if gold.unit == DOLLAR
+            else (gold.node, tree.mul(pred.node, _HUNDRED))
+        )
+    if {gold.unit, pred.unit} == {DEGREE, None}:
+        degrees, other = (gold.node, pred.node) if gold.unit == DEGREE else (pred.node, gold.node)
+        if not _has_pi(degrees) and _has_pi(other):
+            return Node("deg", (degrees,)), other
+    return None
+
+
+def _has_pi(node: Node) -> bool:
+    return any(part == tree.PI for part in walk(node))
+
+
+def _percent(gold: Expr, pred: Expr, relative: float) -> bool:
+    """25% is also given as 25 or 0.25; 25 as 25%; 0.25 as 25%, but not as 0.25%."""
+    if gold.percent:
+        return same_node(gold.node, pred.node, relative) or same_node(
+            tree.div(gold.node, _HUNDRED), pred.node, relative
+        )
+    if same_node(gold.node, tree.div(pred.node, _HUNDRED), relative):
+        return True
+    value = rational(gold.node)
+    return value is not None and abs(value) > 1 and same_node(gold.node, pred.node, relative)
+
+
+def same_node(gold: Node, pred: Node, relative: float = 0.0) -> bool:
+    """Whether two expressions are equal; the base of a plain `log` may be e or 10, a constant of integration any name."""
+    if equal(gold, pred, relative):
+        return True
+    if not free(gold) and not free(pred):
+        return _has_log(gold, pred) and equal(gold, pred, relative, log10=True)
+    if _has_log(gold, pred) and equal(gold, pred, relative, log10=True):
+        return True
+    return _antiderivatives(gold, pred)
+
+
+def _has_log(*nodes: Node) -> bool:
+    return any(part.op == "fn" and part.value == "log" for node in nodes for part in walk(node))
+
+
+def _antiderivatives(gold: Node, pred: Node) -> bool:
+    """Whether both end in a constant of integration and differ by a constant."""
+    one, other = _without_constant(gold), _without_constant(pred)
+    if one is None or other is None or not free(one):
+        return False
+    names = free(one) | free(other)
+    shifted = tree.sub(one, other)
+    for name in names:
+        moved = tree.substitute(shifted, name, tree.add(tree.symbol(name), tree.number(1)))
+        if not equal(shifted, moved):
+            return False
+    return True
+
+
+def _without_constant(node: Node) -> Node | None:
+    if node.op != "add":
+        return None
+    rest = tuple(term for term in node.args if not (term.op == "sym" and term.value in _CONSTANT_NAMES))
+    if len(rest) != len(node.args) - 1 or not rest:
+        return None
+    return tree.add(*rest)
+
+
+def same_equation(gold: Equation, pred: Equation) -> bool:
+    """Whether two equations have the same solutions, as far as a non-zero factor or solving for a variable shows."""
+    one, other = tree.sub(gold.left, gold.right), tree.sub(pred.left, pred.right)
+    if has(one, "pm", "mp") or has(other, "pm", "mp"):
+        raise Undecided
+    if free(one) != free(other):
+        return False
+    if proportional(one, other):
+        return True
+    return _solved(gold, other) or _solved(pred, one)
+
+
+def _solved(solved: Equation, other: Node) -> bool:
+    """Whether `solved` is variable = value and `other` = 0 is linear in that variable with the same solution."""
+    for left, right in ((solved.left, solved.right), (solved.right, solved.left)):
+        if left.op != "sym" or left.value in free(right):
+            continue
+        name = str(left.value)
+        try:
+            if not equal(tree.substitute(other, name, right), tree.ZERO):
+                continue
+            at_zero, at_one, at_two = (tree.substitute(other, name, tree.number(value)) for value in (0, 1, 2))
+            slope = tree.sub(at_one, at_zero)
+            if equal(tree.sub(at_two, at_one), slope) and not equal(slope, tree.ZERO):
+                return True
+        except Undecided:
+            continue
+    return False

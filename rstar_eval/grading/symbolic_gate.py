@@ -1,0 +1,28 @@
+"""What may go to the symbolic stage: short mathematics in known commands; never something that looks like code."""
+
+from __future__ import annotations
+
+import re
+
+from rstar_eval.grading.read import Reading
+from rstar_eval.grading.vocabulary import COMMANDS, GLUED
+
+_LONGEST = 400
+_CODE = re.compile(
+    r"__|[\"`;@#]|\b(?:lambda|import|eval|exec|open|os|sys|exit|quit|print|getattr|class|def|globals|locals)\b"
+)
+_COMMAND = re.compile(r"\\([A-Za-z]+)")
+_WORD = re.compile(r"(?<!\\)\b[A-Za-z]{5,}")
+_NUMBER = re.compile(r"\d{16,}")
+
+
+def may_be_symbolic(reading: Reading) -> bool:
+    """Whether a reading that no rule decided may be handed to math-verify and sympy."""
+    text = reading.normal
+    if not text or len(text) > _LONGEST or _CODE.search(text) or _NUMBER.search(text) or text.count("^") > 12:
+        return False
+    for name in _COMMAND.findall(text):
+        if name not in COMMANDS and not any(name.startswith(known) for known in GLUED if len(known) > 1):
+            return False
+    plain = re.sub(r"\\(?:begin|end)\s*\{[a-z*]+\}|\\(?:text|mathrm|operatorname)\s*\{[^{}]*\}", "", text)
+    return not _WORD.search(plain)
