@@ -8,7 +8,7 @@ from pathlib import Path
 from rstar_eval.errors import UserError
 from rstar_eval.problem import Problem
 from rstar_eval.tasks.load import load_task
-from rstar_eval.tasks.mini import MiniItem, plan_code, test_items
+from rstar_eval.tasks.mini import MiniItem, fixed_items, plan_code
 
 WIDTH = 100
 
@@ -42,7 +42,7 @@ def show_examples(
         lines = [_head(problem), _wrap(problem.text), f"answer: {' or '.join((problem.answer, *problem.alternatives))}"]
         lines += [f"erratum: {erratum.what}" for erratum in task.spec.errata_of(problem.index)]
         if task.spec.generator is not None:
-            lines += _plans(test_items(task.spec.generator)[problem.index])
+            lines += _plans(fixed_items(task.spec.generator)[problem.index])
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 

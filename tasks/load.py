@@ -8,7 +8,7 @@ from pathlib import Path
 from rstar_eval.errors import UserError
 from rstar_eval.problem import Problem
 from rstar_eval.tasks import sources, wheel
-from rstar_eval.tasks.mini import test_problems
+from rstar_eval.tasks.mini import fixed_problems
 from rstar_eval.tasks.records import read_records, to_problems
 from rstar_eval.tasks.registry import task_spec
 from rstar_eval.tasks.sources import Unreachable
@@ -53,7 +53,7 @@ def load_task(
     """
     spec = task_spec(name)
     if spec.generator is not None:
-        problems, digest = test_problems(spec.name, spec.generator)
+        problems, digest = fixed_problems(spec.name, spec.generator)
         source = f"{spec.generator.version} {spec.generator.family} seed {spec.generator.seed}"
         _check_size(spec, problems, "the generator")
         return LoadedTask(spec, problems, {"kind": "generated", "source": source, "sha256": digest})

