@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import metadata
 
 from rstar_eval.errors import BackendError, UserError
@@ -68,14 +69,21 @@ async def start_executor(
     live_workers: int | None = None,
     zygotes: int | None = None,
     limits: Limits | None = None,
+    step_seconds: float | None = None,
+    memory_mb: int | None = None,
 ) -> StepExecutor:
     """Start an executor at exactly `isolation`, or at the strongest level that this machine gives (None).
 
     workers: steps that run at once (default: the cores this process may use). live_workers: worker processes that
     exist at once, idle ones included (default: 16 a core, at least 64). zygotes: default one for 8 workers.
+    step_seconds, memory_mb: shorthands for `limits.cpu_seconds` and `limits.memory_mb`.
     UserError if a demanded level cannot be had, naming the missing layer and the mend.
     """
     limits = limits or Limits()
+    if step_seconds is not None:
+        limits = replace(limits, cpu_seconds=step_seconds)
+    if memory_mb is not None:
+        limits = replace(limits, memory_mb=memory_mb)
     running = workers if workers is not None else _cores()
     if running < 1:
         raise UserError(f"workers is {running}", "give at least 1")
@@ -106,8 +114,8 @@ async def start_executor(
             except CageError as error:
                 raise BackendError(f"the executor could not be started again: {error}") from None
 
-        for refusal in refusals:
-            log.warning("%s; steps run at level %s", refusal, level)
+        for missing in refusals:
+            log.warning("%s; steps run at level %s", missing, level)
         return StepExecutor(
             level, started[0].layers, Pool(list(started), another, running, live), limits, running, live
         )

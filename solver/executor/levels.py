@@ -33,6 +33,21 @@ PACKAGES = ("sympy", "mpmath", "numpy", "scipy")
 """What steps can import beside the standard library."""
 
 
+MENDS = {
+    "namespaces": "run as root with CAP_SYS_ADMIN, or allow user namespaces (sysctl user.max_user_namespaces > 0, "
+    "kernel.apparmor_restrict_unprivileged_userns=0; in a container, a seccomp profile that allows unshare and mount), "
+    "or ask for a lower level",
+    "root": "see namespaces: the container must allow mount and pivot_root; or ask for a lower level",
+    "rights": "report this: dropping rights needs no right",
+    "landlock": "boot a kernel from 5.13 on with landlock in its lsm= list (in a container, a seccomp profile that "
+    "allows the landlock calls), or ask for a lower level",
+    "seccomp": "run on Linux x86_64 or aarch64 with CONFIG_SECCOMP_FILTER; or ask for accidents-only",
+    "limits": "raise the hard resource limits of the calling shell (ulimit -H)",
+    "interpreter": "install the package's dependencies in the running Python",
+}
+"""By layer: what the user can do when it is missing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What a step may use. cpu_seconds: CPU time a step, the verdict. wall_factor: wall time after which a step is

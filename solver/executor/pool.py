@@ -23,13 +23,21 @@ class Worker(Protocol):
     """What the pool and the sessions need of a worker, caged or not."""
 
     @property
-    def alive(self) -> bool: ...
+    def alive(self) -> bool:
+        """Whether it can take a request, as far as is known."""
+        ...
 
-    def runs_on_its_own(self) -> bool: ...
+    def runs_on_its_own(self) -> bool:
+        """Return whether it has used CPU time since its last answer."""
+        ...
 
-    def kill(self, why: str) -> None: ...
+    def kill(self, why: str) -> None:
+        """Kill it; does not wait."""
+        ...
 
-    async def exchange(self, request: bytes, cpu: float, wall: float) -> Answer: ...
+    async def exchange(self, request: bytes, cpu: float, wall: float) -> Answer:
+        """Send a request and wait for the answer, at most `cpu` CPU or `wall` seconds."""
+        ...
 
 
 class Source(Protocol):
@@ -37,9 +45,13 @@ class Source(Protocol):
 
     lost: bool
 
-    async def fork(self, number: int) -> Worker: ...
+    async def fork(self, number: int) -> Worker:
+        """Return a new worker; BackendError if none can be made."""
+        ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """End all workers. May be called twice."""
+        ...
 
 
 class Domain:

@@ -1,4 +1,4 @@
-"""The harness's end of one caged worker: send a request, wait for its one answer, say how the worker ended if it did."""
+"""The harness's end of one caged worker: a request, its one answer, or how the worker ended instead."""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from rstar_eval.errors import BackendError
 from rstar_eval.solver.executor import levels
-from rstar_eval.solver.executor.cage.confine import MENDS
 from rstar_eval.solver.executor.frames import MAX_FRAME, is_hello
 from rstar_eval.solver.executor.levels import Layer, Level, Limits
 from rstar_eval.solver.executor.worker_client import CagedWorker
@@ -43,7 +42,7 @@ class CageError(Exception):
     @property
     def mend(self) -> str:
         """What the user can do about the missing layer."""
-        return MENDS.get(self.layer, "")
+        return levels.MENDS.get(self.layer, "")
 
 
 def environment() -> dict[str, str]:
@@ -91,7 +90,7 @@ class ZygoteClient:
     async def _greeting(self, sock: socket.socket) -> int:
         """Read a worker's hello with the kernel's word on who sent it; returns the pid in our own namespace."""
         ready: asyncio.Future[None] = self._loop.create_future()
-        self._loop.add_reader(sock.fileno(), lambda: ready.done() or ready.set_result(None))
+        self._loop.add_reader(sock.fileno(), _settle, ready)
         try:
             await ready
         finally:
@@ -205,12 +204,19 @@ class ZygoteClient:
             await asyncio.sleep(0.02)
 
 
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 async def start_zygote(level: Level, limits: Limits, *, bare: bool = False) -> ZygoteClient:
     """Start a zygote at exactly `level` and return it when every layer has been verified.
 
     `bare` leaves out packages and warm-up: enough to learn whether the level can be had. CageError if a layer is
     missing; BackendError if the process does not come up.
     """
+    if sys.platform != "linux":
+        raise CageError(level, "seccomp", f"{sys.platform} has no such layer", ())
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     folders, sites = ([], []) if bare else levels.package_folders()
     settings = {

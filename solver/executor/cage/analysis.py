@@ -11,31 +11,38 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 MAX_CODE = 60_000
 """Longest step that is looked at, in characters."""
 
-TAME_MODULES = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+TAME_MODULES = _words(
     "math cmath fractions decimal itertools functools collections random statistics heapq bisect operator string re "
-    "datetime time calendar numbers copy typing dataclasses array sympy mpmath numpy scipy".split()
+    "datetime time calendar numbers copy typing dataclasses array sympy mpmath numpy scipy"
 )
 
-_NAMES = frozenset(
+_NAMES = _words(
     "eval exec compile open globals locals vars getattr hasattr setattr delattr breakpoint help memoryview exit quit "
     "super wraps update_wrapper singledispatch total_ordering attrgetter methodcaller cached_property "
     "getcontext setcontext localcontext DefaultContext BasicContext ExtendedContext "
     "lambdastr autowrap ufuncify binary_function preview init_printing init_session set_printoptions seterr seterrcall "
     "setbufsize pprint_use_unicode pprint_try_use_unicode pretty_use_unicode plot plot3d plot_implicit plotting "
-    "errstate printoptions test doctest run_doctests runtests physical_constants sieve".split()
+    "errstate printoptions test doctest run_doctests runtests physical_constants sieve"
 )
-_ATTRIBUTES = _NAMES | frozenset(
+_ATTRIBUTES = _NAMES | _words(
     "os sys io builtins modules ctypes ctypeslib subprocess importlib inspect gc signal threading socket pickle "
     "warnings traceback linecache atexit testing f2py distutils mp_setcontext "
     "gi_frame gi_code cr_frame ag_frame f_back f_globals f_locals f_builtins f_code tb_frame tb_next with_traceback "
     "settrace setprofile setrecursionlimit addaudithook set_int_max_str_digits register_assumption "
-    "tofile save savez savetxt fromfile memmap dump dumps setflags setfield load loads mro".split()
+    "tofile save savez savetxt fromfile memmap dump dumps setflags setfield load loads mro"
 )
 _TEXT = re.compile(
     r"__|\b(?:eval|exec|compile|open|globals|locals|vars|setattr|delattr|getattr|breakpoint|type)\s*\(|\bimport\s+\w"
@@ -101,7 +108,7 @@ def _walk(tree: ast.AST, shape: list[str]) -> str:
 
 
 def _name(node: ast.Name) -> str:
-    if node.id in _NAMES or node.id.startswith("__") and node.id != "__name__":
+    if node.id in _NAMES or (node.id.startswith("__") and node.id != "__name__"):
         return f"name {node.id}"
     return ""
 
@@ -164,7 +171,7 @@ def _async(node: ast.AST) -> str:
     return "asynchronous code"
 
 
-_CHECKS = {
+_CHECKS: dict[type[ast.AST], Callable[[Any], str]] = {
     ast.Name: _name, ast.Attribute: _attribute, ast.Subscript: _subscript, ast.Import: _import,
     ast.ImportFrom: _import_from, ast.Call: _call, ast.Constant: _constant, ast.ClassDef: _class,
     ast.AsyncFunctionDef: _async, ast.Await: _async,

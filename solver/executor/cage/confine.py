@@ -24,22 +24,9 @@ NAMESPACES = {
 NOT_SHOWN = ("site-packages", "dist-packages", "test", "tests", "idlelib", "ensurepip", "lib2to3", "turtledemo")
 LANDLOCK_PROBE = "/landlock-probe"
 
-MENDS = {
-    "namespaces": "run as root with CAP_SYS_ADMIN, or allow user namespaces (sysctl user.max_user_namespaces > 0, "
-    "kernel.apparmor_restrict_unprivileged_userns=0; in a container, a seccomp profile that allows unshare and mount), "
-    "or ask for a lower level",
-    "root": "see namespaces: the container must allow mount and pivot_root; or ask for a lower level",
-    "rights": "report this: dropping rights needs no right",
-    "landlock": "boot a kernel from 5.13 on with landlock in its lsm= list, in a container whose seccomp profile allows "
-    "the landlock calls; or ask for a lower level",
-    "seccomp": "run on Linux x86_64 or aarch64 with CONFIG_SECCOMP_FILTER; or ask for accidents-only",
-    "limits": "raise the hard resource limits of the calling shell (ulimit -H)",
-    "interpreter": "install the package's dependencies in the running Python",
-}
-
 
 class LayerError(Exception):
-    """A layer that did not take: its name (a key of MENDS) and the reason."""
+    """A layer that did not take: its name and the reason."""
 
     def __init__(self, layer: str, detail: str) -> None:
         super().__init__(f"{layer}: {detail}")

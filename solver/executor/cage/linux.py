@@ -1,4 +1,4 @@
-"""The Linux calls that the standard library does not offer, by ctypes: namespaces, mounts, capabilities, prctl, Landlock.
+"""Linux calls that the standard library lacks, by ctypes: namespaces, mounts, capabilities, prctl, Landlock.
 
 Every function raises OSError with the kernel's errno when the call fails; none falls back to anything.
 """

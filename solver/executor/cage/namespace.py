@@ -14,8 +14,10 @@ import fractions
 import functools
 import random
 import re
+import sys
 import types
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 Namespace = dict[str, Any]
@@ -49,7 +51,7 @@ class _Copy:
         copier = _COPIERS.get(kind)
         if copier is None:
             copier = _classify(value, kind)
-        if copier is _share:
+        if copier is _share or (kind not in _CONTAINERS and id(value) in _LIBRARY):
             return value
         found = self.memo.get(id(value))
         if found is not None:
@@ -219,37 +221,72 @@ _COPIERS |= {
 }  # fmt: skip
 
 
+_CONTAINERS = {list, dict, set, tuple}
+_LIBRARY: dict[int, Any] = {}
+_SHARED_BASES: list[type] = []
+_MATRIX_BASES: list[type] = []
+_SHARED_MODULES = ("sympy.polys.", "sympy.core.", "sympy.assumptions.", "typing", "scipy.stats._distn_infrastructure")
+
+
 def register_libraries() -> None:
-    """Teach the copier the types of numpy, sympy and mpmath. Call once, when they are imported."""
+    """Teach the copier numpy, sympy and mpmath, and which objects belong to loaded modules (and are shared, like the
+    modules themselves). Call once, when all is imported."""
     import mpmath
     import numpy
     import sympy
     from mpmath.ctx_mp_python import _constant, _mpf
 
     _COPIERS[numpy.ndarray] = _array
-    _COPIERS[numpy.ufunc] = _COPIERS[type(numpy.dtype(float))] = _share
+    _COPIERS[numpy.ufunc] = _COPIERS[type(numpy.sum)] = _share
     _COPIERS[mpmath.matrix] = _matrix
+    for kind in (numpy.matrix, numpy.poly1d, numpy.polynomial.Polynomial, numpy.random.Generator):
+        _COPIERS[kind] = _deep
     for kind in (type(mpmath.mp), type(mpmath.iv), type(mpmath.fp), mpmath.mpf, mpmath.mpc, _mpf, _constant):
         _COPIERS[kind] = _share
-    _SHARED_BASES.extend([sympy.Basic, numpy.generic, numpy.dtype])
+    _SHARED_BASES.extend([sympy.Basic, numpy.generic, numpy.dtype, _mpf, _constant])
     _MATRIX_BASES.append(sympy.MatrixBase)
+    for module in list(sys.modules.values()):
+        if isinstance(module, types.ModuleType) and module.__name__ != "__main__":
+            for value in vars(module).values():
+                if type(value) not in _CONTAINERS and _COPIERS.get(type(value)) is not _share:
+                    _LIBRARY[id(value)] = value
 
 
-_SHARED_BASES: list[type] = []
-_MATRIX_BASES: list[type] = []
+def _deep(value: Any, copy: _Copy) -> Any:
+    return deepcopy(value)
+
+
+def _named_tuple(value: Any, copy: _Copy) -> Any:
+    items = [copy(item) for item in value]
+    if all(new is old for new, old in zip(items, value, strict=True)):
+        return value
+    if not hasattr(type(value), "_fields"):
+        raise NotCopyable(type(value).__name__)
+    return tuple.__new__(type(value), items)
+
+
+def _is_named_tuple(kind: type) -> bool:
+    return type(kind) is type and kind.__bases__ == (tuple,) and "_fields" in vars(kind)
 
 
 def _classify(value: Any, kind: type) -> Copier:
-    """Find and remember the copier of a type seen for the first time, from the type alone (never from the value)."""
+    """Find the copier of a type seen for the first time, and remember it if it depends on the type alone."""
     if issubclass(kind, type):
         # Classes are values of many metaclasses: decide each by where it was defined, and remember nothing.
-        return _refuse if vars(value).get("__module__") == "__main__" else _share
-    if getattr(kind, "__module__", "__main__") == "__main__":
-        return _refuse
+        return _refuse if vars(value).get("__module__") == "__main__" and not _is_named_tuple(value) else _share
+    module = getattr(kind, "__module__", "__main__")
+    if module == "__main__":
+        return _named_tuple if _is_named_tuple(kind) else _refuse
     if issubclass(kind, tuple(_SHARED_BASES)):
         copier: Copier = _share
     elif issubclass(kind, tuple(_MATRIX_BASES)):
         copier = _matrix
+    elif issubclass(kind, tuple):
+        copier = _named_tuple
+    elif issubclass(kind, dict) and module.startswith("scipy."):
+        copier = _dict
+    elif module.startswith(_SHARED_MODULES):
+        copier = _share
     else:
         copier = _refuse
     _COPIERS[kind] = copier
@@ -258,8 +295,12 @@ def _classify(value: Any, kind: type) -> Copier:
 
 def parts_to_copy(namespace: Namespace) -> list[str]:
     """Return the names whose values are not plainly shared: the only ones a copy has to look at."""
-    atoms = _COPIERS
-    return [name for name, value in namespace.items() if atoms.get(type(value)) is not _share]
+    atoms, library, containers = _COPIERS, _LIBRARY, _CONTAINERS
+    return [
+        name
+        for name, value in namespace.items()
+        if atoms.get(type(value)) is not _share and (type(value) in containers or id(value) not in library)
+    ]
 
 
 def copy_namespace(namespace: Namespace, parts: list[str]) -> Namespace:

@@ -1,4 +1,4 @@
-"""The main program of a worker without a cage: frames on standard input and output, limits where the platform has them."""
+"""The main program of a worker without a cage: frames on standard input and output."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 import sys
 from typing import NoReturn
 
-from . import warmup, worker
+from . import namespace, warmup, worker
 from .canary import RECURSION_LIMIT, Canaries
 
 
@@ -48,7 +48,7 @@ def main() -> NoReturn:
         sys.path[:] = own + settings["site"]
         warmup.load(tuple(settings["names"]))
         worker.install_guards()
-        worker.namespace.register_libraries()
+        namespace.register_libraries()
         sys.path[:] = own
         sys.setrecursionlimit(RECURSION_LIMIT)
         source, target = os.dup(0), os.dup(1)

@@ -117,7 +117,7 @@ def worker_is_confined(memory: int) -> None:
     ptrace = {"x86_64": 101, "aarch64": 117}.get(linux.MACHINE, -1)
     expect("seccomp", "ptrace", lambda: linux.syscall(ptrace, "ptrace", 16, os.getppid(), 0, 0), denied)
     expect("limits", f"mapping {memory} bytes more", lambda: mmap.mmap(-1, memory + (64 << 20)), (errno.ENOMEM,))
-    handles = []
+    handles: list[int] = []
     try:
         while len(handles) < 100:
             handles.append(os.open(os.__file__, os.O_RDONLY))

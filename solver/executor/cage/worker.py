@@ -45,6 +45,7 @@ class Sink(io.TextIOBase):
         self._room = MAX_OUTPUT
 
     def write(self, text: str) -> int:
+        """Take `text` as far as there is room; returns its length, as files do."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         if self._room > 0:
@@ -53,6 +54,7 @@ class Sink(io.TextIOBase):
         return len(text)
 
     def writable(self) -> bool:
+        """Return True."""
         return True
 
     def text(self) -> str:

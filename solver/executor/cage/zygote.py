@@ -20,7 +20,7 @@ import time
 import traceback
 from typing import Any, NoReturn
 
-from . import confine, seccomp, verify, warmup, worker
+from . import confine, linux, namespace, seccomp, verify, warmup, worker
 from .canary import RECURSION_LIMIT, Canaries
 from .confine import LayerError
 
@@ -176,7 +176,7 @@ def confine_worker(handle: int, address_space: int, opens: bool) -> None:
     """Turn this forked process into a caged worker on the socket `handle`. LayerError or OSError if a layer fails."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    confine.linux.prctl(confine.linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     if handle != worker.CHANNEL:
         os.dup2(handle, worker.CHANNEL, inheritable=False)
     confine.close_all_but((0, 1, 2, worker.CHANNEL))
@@ -245,7 +245,7 @@ def prepare(settings: dict[str, Any]) -> None:
     try:
         warmup.load(tuple(settings["names"]))
         worker.install_guards()
-        worker.namespace.register_libraries()
+        namespace.register_libraries()
         if settings["warm"]:
             warmup.run()
     except ImportError as error:
