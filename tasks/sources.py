@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from rstar_eval.errors import UserError
 
@@ -92,7 +93,7 @@ def download(url: str, target: Path, sha256: str) -> bytes:
         try:
             fetch(url, str(part), None)
         except requests.RequestException as error:
-            raise Unreachable(f"{url} {_why(error)}") from None
+            raise Unreachable(f"{urlsplit(url).netloc} {_why(error)}") from None
         return install(part, target, sha256, url)
 
 
