@@ -107,8 +107,13 @@ def _settled(ballots: Sequence[_Ballot], seen: int, remaining: int, how: Choosin
         return False
     first = {one.group: one.place for one in reversed(ballots)}
     leader = _leader(ballots, how)
-    more = range(1, min(remaining, how.k) + 1) if how.rule == "top_k_majority" else (remaining,)
-    for rival in (*first, max(first) + 1):
+    more: Iterable[int] = (remaining,)
+    rivals = (*first, max(first) + 1)
+    if how.rule == "top_k_majority":
+        more = range(1, min(remaining, how.k) + 1)  # each further vote pushes out the lowest score
+    elif how.rule in ("best_score", "first"):
+        more, rivals = (1,), rivals[-1:]  # a further trajectory stands for itself alone
+    for rival in rivals:
         if rival == leader:
             continue
         for extra in more:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rstar_eval.solver.backpropagate import update
 from rstar_eval.solver.context import SearchContext, run_code, sample, score
 from rstar_eval.solver.tree import Node, add_child, prefix_of
-from rstar_eval.solver.types import Completion, ParsedStep
+from rstar_eval.solver.types import Completion, EndReason, ParsedStep
 
 
 async def expand(context: SearchContext, node: Node, max_tokens: int, candidates: int | None = None) -> None:
@@ -22,7 +22,8 @@ async def expand(context: SearchContext, node: Node, max_tokens: int, candidates
     completions = await sample(context, prefix, n, context.seed(node.tag, "sample"), max_tokens)
     node.children = []
     for completion, step in distinct(context, prefix, completions):
-        await attach(context, node, step, completion.tokens, cut=completion.finish == "length")
+        cut = cut_by(completion, max_tokens < context.config.max_step_tokens)
+        await attach(context, node, step, completion.tokens, cut)
     await value_children(context, prefix, node.children)
 
 
@@ -30,6 +31,14 @@ def step_room(context: SearchContext, candidates: int) -> int:
     """Return how many tokens each of `candidates` steps sampled together may take under the token limit."""
     left, most = context.tokens_left(), context.config.max_step_tokens
     return most if left is None or not candidates else min(most, left // candidates)
+
+
+def cut_by(completion: Completion, limited: bool) -> EndReason | None:
+    """Return what cut a completion: its own token limit (`length`), the problem's where that was the tighter one
+    (`limited`: `budget`), or nothing (None)."""
+    if completion.finish != "length":
+        return None
+    return "budget" if limited else "length"
 
 
 def distinct(
@@ -49,16 +58,18 @@ def distinct(
     return steps
 
 
-async def attach(context: SearchContext, parent: Node, step: ParsedStep, tokens: int, *, cut: bool = False) -> Node:
+async def attach(
+    context: SearchContext, parent: Node, step: ParsedStep, tokens: int, cut: EndReason | None = None
+) -> Node:
     """Append `step` to `parent`, run its code, and mark the path's end if it ends here.
 
     A failing step leaves no trace in the executor: what follows it (with `max_errors` above 1) runs on the state before
-    it. `cut` says that the completion hit the token limit, which tells `length` from `malformed`.
+    it. `cut` is what a step ends with that is unreadable because its completion was cut (None: it was not).
     """
     config = context.config
     node = add_child(parent, step.text, step.kind, code=step.code, tokens=tokens)
     if step.kind == "malformed":
-        node.end = "length" if cut else "malformed"
+        node.end = cut or "malformed"
     elif step.kind == "answer":
         node.end, node.answer = "answer", step.answer
     else:

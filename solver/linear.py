@@ -8,7 +8,7 @@ from itertools import pairwise
 from rstar_eval.solver.choose import soonest_decision
 from rstar_eval.solver.concurrent import together
 from rstar_eval.solver.context import SearchContext, sample, score
-from rstar_eval.solver.expand import attach
+from rstar_eval.solver.expand import attach, cut_by
 from rstar_eval.solver.tree import Node, prefix_of, to_trajectory
 from rstar_eval.solver.types import EndReason, ParsedStep, SearchEnd, Trajectory
 
@@ -77,11 +77,9 @@ async def _solution(
         completion = completions[0]
         spent += completion.tokens
         for step, tokens in zip(steps, shares(completion.tokens, steps), strict=True):
-            node = await attach(context, node, step, tokens, cut=completion.finish == "length")
+            node = await attach(context, node, step, tokens, cut_by(completion, room < config.max_block_tokens))
             if node.end is not None:
                 break
-        if node.end == "length" and allowance is not None and room < config.max_block_tokens:
-            return node, "budget"
     return node, node.end
 
 

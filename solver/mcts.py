@@ -137,7 +137,7 @@ def _decided(context: SearchContext, growth: Growth, remaining: int) -> bool:
     """Return whether the search may end early: one walk a trajectory, and a vote that nothing can change."""
     if not context.may_stop or context.config.rollouts_per_trajectory > 1:
         return False
-    so_far = [to_trajectory(leaf, end, tree=0, rollout=i) for i, (leaf, end) in enumerate(growth.leaves)]
+    so_far = [Trajectory((), end, leaf.answer, leaf.prior) for leaf, end in growth.leaves]
     return decided(so_far, remaining, context.choosing, scored=context.scores)
 
 

@@ -41,6 +41,8 @@ async def search(
         trajectories, root, end = await run(context)
     finally:
         await session.close()
+    if end != "decided" and any(one.end == "budget" for one in trajectories):
+        end = "budget"
     tree = tree_data(root) if keep_tree and root is not None else None
     return SearchResult(question.id, tree_index, tuple(trajectories), context.budget, tree, end)
 
