@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 10.0
 
 
-class RefusedRequest(Exception):  # noqa: N818 - the caller decides whether it is an error
+class RefusedRequest(Exception):
     """The server answered with a status of the 4xx class: `status`, and its message."""
 
     def __init__(self, status: int, message: str) -> None:

@@ -16,6 +16,9 @@ from typing import IO
 from rstar_eval.errors import BackendError, UserError
 
 GGUF_MAGIC = b"GGUF"
+WAIT_POLICY = {"OMP_WAIT_POLICY": "passive"}
+"""Threads that wait for each other sleep. By default they spin, and one other busy process on the machine (the step
+executor is one) then costs five to ten times the speed (docs/policies.md)."""
 START_SECONDS = 300.0
 STOP_SECONDS = 5.0
 
@@ -101,6 +104,7 @@ async def start(model: Path, *, context: int, parallel: int, threads: int) -> Ll
         stdout=asyncio.subprocess.PIPE,
         stderr=log,
         start_new_session=True,
+        env={**WAIT_POLICY, **os.environ},
     )
     server = LlamaCppProcess("", api_key, process, log)
     try:

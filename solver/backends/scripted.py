@@ -149,8 +149,10 @@ def playback(path: Path) -> Script:
     does not have, or for `until="block"`, which a file of steps cannot answer.
     """
     policies: dict[str, dict[str, list[Candidate]]] = {}
+    number = 0
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            number += 1
             if line.strip():
                 record = json.loads(line)
                 table = policies.setdefault(str(record["question"]), {})
