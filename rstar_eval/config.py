@@ -52,6 +52,9 @@ NOT_IDENTITY = frozenset({"limit", "ids", "isolation", "concurrency", "data_dir"
 """Keys that may change between two sessions of one run: they do not change what is searched for a problem. Grades of
 several graders live side by side in a run; its figures are of the last one used."""
 
+SPEED_OPTIONS = frozenset({"parallel", "threads", "concurrency", "timeout", "retries", "delay", "device"})
+"""Options of a model spec that change how fast or where it runs, not what it says."""
+
 
 def presets() -> dict[str, str]:
     """Return each preset's name and its one-line description (the first comment line of its file)."""
@@ -119,11 +122,25 @@ def build_config(*layers: Mapping[str, Any]) -> RunConfig:
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
-    """Return the flat settings that make two runs the same run (all but NOT_IDENTITY)."""
-    flat = asdict(config)
+    """Return the flat settings that make two runs the same run: all but NOT_IDENTITY, and of the policy's spec all but
+    where it is served and how fast. (The models' own descriptions, weights' hashes among them, are compared too.)"""
+    flat = asdict(config) | {"policy": model_identity(config.policy)}
     search = flat.pop("search")
     flat["tasks"] = list(config.tasks)
     return {key: value for key, value in {**flat, **search}.items() if key not in NOT_IDENTITY}
+
+
+def model_identity(spec: str) -> str:
+    """Return a model spec without its server's address and the options that don't change what the model says.
+
+    >>> model_identity("openai:org/model@http://localhost:8000/v1?concurrency=4&format=chat")
+    'openai:org/model?format=chat'
+    """
+    head, _, query = spec.partition("?")
+    for scheme in ("@http://", "@https://"):
+        head = head.split(scheme)[0]
+    kept = [item for item in query.split("&") if item and item.partition("=")[0] not in SPEED_OPTIONS]
+    return f"{head}?{'&'.join(kept)}" if kept else head
 
 
 def config_hash(parts: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rstar_eval.config import RunConfig, config_hash, identity
+from rstar_eval.config import SPEED_OPTIONS, RunConfig, config_hash, identity
 from rstar_eval.errors import BackendError, UserError
 from rstar_eval.grading import GRADERS, group_answers
 from rstar_eval.progress import Progress
@@ -27,6 +27,7 @@ from rstar_eval.summary import RunSummary, summarise
 from rstar_eval.tasks import LoadedTask, load_task, select
 
 RUNS = Path("runs")
+_CHANGEABLE = frozenset({"policy", "url", "version", "versions", "server", "slots"})
 _PACKAGES = (
     "rstar-eval",
     "sympy",
@@ -97,7 +98,7 @@ async def _session(
     manifest: dict[str, Any] | None = None
     try:
         executor = await start_executor(config.isolation, step_seconds=config.step_seconds)
-        policy = await make_policy(config.policy)
+        policy = await make_policy(config.policy, notify=progress.note)
         reward = await make_reward(config.reward) if config.reward else None
         models = {"policy": dict(policy.describe()), "reward": dict(reward.describe()) if reward else None}
         manifest = _open_session(config, settings, data, store, models, dict(executor.describe()))
@@ -147,7 +148,7 @@ def _open_session(
         }
     else:
         for kind in ("policy", "reward"):
-            _refuse(store.path, _differences(manifest[kind], models[kind], kind))
+            _refuse(store.path, _differences(_same_model(manifest[kind]), _same_model(models[kind]), kind))
         manifest["grader"] = {"name": config.grader, "version": GRADERS[config.grader].version}
     manifest["sessions"].append(
         {
@@ -203,6 +204,13 @@ def _refuse(path: Path, differences: list[str]) -> None:
             f"run folder {str(path)!r} holds a run of another configuration: {'; '.join(differences)}",
             "use the same settings, or give another folder with --output",
         )
+
+
+def _same_model(described: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What of a model's description must not change within a run: not its address, versions and speed."""
+    if described is None:
+        return None
+    return {key: value for key, value in described.items() if key not in _CHANGEABLE and key not in SPEED_OPTIONS}
 
 
 def _short(value: object) -> str:

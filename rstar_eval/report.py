@@ -13,7 +13,7 @@ from rstar_eval.summary import RunSummary, TaskSummary
 if TYPE_CHECKING:
     from rich.console import Console
 
-COLUMNS = ("task", "n", "accuracy", "95 % interval", "no answer", "grader error", "tokens", "code ok", "seconds")
+COLUMNS = ("task", "n", "accuracy", "95 % interval", "no answer", "grader error", "tokens", "seconds")
 
 
 def write_reports(store: RunStore, summary: RunSummary) -> None:
@@ -99,18 +99,20 @@ def details(one: TaskSummary) -> list[str]:
 
 def print_summary(summary: RunSummary, console: Console) -> None:
     """Print the report as terminal tables."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=f"Run {summary.path}", title_justify="left")
+    console.print(f"Run {summary.path}", style="bold", markup=False, highlight=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for name in COLUMNS:
-        table.add_column(name, justify="left" if name == "task" else "right", overflow="fold")
+        table.add_column(name, justify="left" if name == "task" else "right", overflow="fold", no_wrap=name == "task")
     for one in summary.tasks:
         table.add_row(*_row(one))
     console.print(table)
     for one in summary.tasks:
         console.print(f"[bold]{one.task}[/bold]")
         for text in details(one):
-            console.print(f"  {text}", markup=False, highlight=False)
+            console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
         if len(one.curve) > 1:
             curve = Table("k", "pass@k", "maj@k", box=None, padding=(0, 2))
             for p in one.curve:
@@ -123,11 +125,10 @@ def print_summary(summary: RunSummary, console: Console) -> None:
                 highlight=False,
             )
     for key, value in facts(summary.manifest).items():
-        console.print(f"{key}: {value}", markup=False, highlight=False)
+        console.print(f"{key}: {value}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _row(one: TaskSummary) -> tuple[str, ...]:
-    share = f"{one.steps_ok / one.steps_run:.1%}" if one.steps_run else "-"
     return (
         one.task,
         str(one.n),
@@ -136,7 +137,6 @@ def _row(one: TaskSummary) -> tuple[str, ...]:
         str(one.no_answer),
         str(one.grader_error),
         str(one.tokens),
-        share,
         f"{one.seconds:.1f}",
     )
 
@@ -146,5 +146,6 @@ def _interval(edges: tuple[float, float]) -> str:
 
 
 def _model(described: Mapping[str, Any]) -> str:
-    identity = described.get("sha256") or described.get("model_id") or described.get("served_model") or ""
-    return f"{described.get('spec', described.get('name', '?'))}{f' ({str(identity)[:16]})' if identity else ''}"
+    """The spec, and the first digits of the weights' hash or the name that the server gives."""
+    proof = described.get("sha256") or described.get("served") or described.get("model") or ""
+    return f"{described.get('policy') or described.get('reward') or '?'}{f' ({str(proof)[:16]})' if proof else ''}"
