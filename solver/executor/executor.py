@@ -71,12 +71,14 @@ async def start_executor(
     limits: Limits | None = None,
     step_seconds: float | None = None,
     memory_mb: int | None = None,
+    observe: bool = False,
 ) -> StepExecutor:
     """Start an executor at exactly `isolation`, or at the strongest level that this machine gives (None).
 
     workers: steps that run at once (default: the cores this process may use). live_workers: worker processes that
     exist at once, idle ones included (default: 16 a core, at least 64). zygotes: default one for 8 workers.
     step_seconds, memory_mb: shorthands for `limits.cpu_seconds` and `limits.memory_mb`.
+    observe: count the system calls that the cage denies (diagnosis; `pool.sources[i].denied`).
     UserError if a demanded level cannot be had, naming the missing layer and the mend.
     """
     limits = limits or Limits()
@@ -103,14 +105,14 @@ async def start_executor(
         try:
             if isolation is None:
                 await probe(level, limits)
-            started = await asyncio.gather(*(start_zygote(level, limits) for _ in range(count)))
+            started = await asyncio.gather(*(start_zygote(level, limits, observe=observe) for _ in range(count)))
         except CageError as refusal:
             refusals.append(refusal)
             continue
 
         async def another(level: Level = level) -> Source:
             try:
-                return await start_zygote(level, limits)
+                return await start_zygote(level, limits, observe=observe)
             except CageError as error:
                 raise BackendError(f"the executor could not be started again: {error}") from None
 

@@ -84,7 +84,7 @@ class Pool:
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.slots = asyncio.Semaphore(running)
-        self._sources, self._restart, self._limit = sources, restart, max(live, running)
+        self.sources, self._restart, self._limit = sources, restart, max(live, running)
         self._idle: OrderedDict[Domain, None] = OrderedDict()
         self._busy: set[Domain] = set()
         self._number = 0
@@ -155,20 +155,20 @@ class Pool:
 
     async def _source(self) -> Source:
         """Return the next source in turn, after replacing one that was lost."""
-        index = self._number % len(self._sources)
-        if not self._sources[index].lost:
-            return self._sources[index]
+        index = self._number % len(self.sources)
+        if not self.sources[index].lost:
+            return self.sources[index]
         async with self._mending:
-            if self._sources[index].lost:
+            if self.sources[index].lost:
                 now = time.monotonic()
                 self._losses = [*(loss for loss in self._losses if now - loss < 60), now]
                 if len(self._losses) > MAX_RESTARTS:
                     raise BackendError(f"the executor's zygote was lost {len(self._losses)} times within a minute")
                 log.warning("the executor's zygote was lost; starting another one")
-                await self._sources[index].close()
-                self._sources[index] = await self._restart()
+                await self.sources[index].close()
+                self.sources[index] = await self._restart()
                 self.counts["zygote_restarts"] += 1
-        return self._sources[index]
+        return self.sources[index]
 
     def _sweep(self) -> None:
         """Kill idle workers that use CPU time: a step forged its answer and went on."""
@@ -188,5 +188,5 @@ class Pool:
             domain.forget("closed")
         self._idle.clear()
         self._busy.clear()
-        for source in self._sources:
+        for source in self.sources:
             await source.close()

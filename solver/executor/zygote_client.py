@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ class ZygoteClient:
         self.layers = tuple(Layer(item["name"], True, item["detail"]) for item in ready["layers"])
         self.base_bytes = int(ready["base"])
         self.lost = False
+        self.denied: Counter[str] = Counter()
         self.on_lost: Callable[[], None] | None = None
         self._workers: dict[int, CagedWorker] = {}
         self._deaths: dict[int, dict[str, Any]] = {}
@@ -168,6 +170,7 @@ class ZygoteClient:
 
     def _dead(self, message: dict[str, Any]) -> None:
         number = message["dead"]
+        self.denied.update(message.get("denied", {}))
         worker = self._workers.pop(number, None)
         if worker is None:  # it died before its greeting was read
             self._deaths[number] = message
@@ -209,11 +212,12 @@ def _settle(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-async def start_zygote(level: Level, limits: Limits, *, bare: bool = False) -> ZygoteClient:
+async def start_zygote(level: Level, limits: Limits, *, bare: bool = False, observe: bool = False) -> ZygoteClient:
     """Start a zygote at exactly `level` and return it when every layer has been verified.
 
-    `bare` leaves out packages and warm-up: enough to learn whether the level can be had. CageError if a layer is
-    missing; BackendError if the process does not come up.
+    `observe` has denied system calls counted (see `ZygoteClient.denied`). `bare` leaves out packages and warm-up:
+    enough to learn whether the level can be had. CageError if a layer is missing; BackendError if the process does not
+    come up.
     """
     if sys.platform != "linux":
         raise CageError(level, "seccomp", f"{sys.platform} has no such layer", ())
@@ -221,7 +225,7 @@ async def start_zygote(level: Level, limits: Limits, *, bare: bool = False) -> Z
     folders, sites = ([], []) if bare else levels.package_folders()
     settings = {
         "level": level, "paths": folders, "site": sites, "names": [] if bare else list(levels.PACKAGES),
-        "memory": limits.memory_mb << 20, "warm": not bare, "namespaces": levels.namespaces_now(),
+        "memory": limits.memory_mb << 20, "warm": not bare, "namespaces": levels.namespaces_now(), "observe": observe,
     }  # fmt: skip
     boot = _BOOT.format(folder=str(Path(__file__).parent))
     with tempfile.TemporaryFile() as errors:

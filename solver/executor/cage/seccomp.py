@@ -12,7 +12,7 @@ from typing import Literal
 
 from . import linux
 
-Role = Literal["zygote", "worker"]
+Role = Literal["zygote", "worker", "observed"]
 
 ALLOW, KILL, NOTIFY = 0x7FFF0000, 0x80000000, 0x7FC00000
 EPERM, ENOSYS = 0x00050000 | 1, 0x00050000 | 38
@@ -31,20 +31,23 @@ _PLAIN = {
     "getrandom": (318, 278), "poll": (7, -1), "ppoll": (271, 73), "select": (23, -1), "pselect6": (270, 72),
     "getrusage": (98, 165), "times": (100, 153), "getrlimit": (97, 163), "uname": (63, 160), "getpid": (39, 172),
     "getppid": (110, 173), "gettid": (186, 178), "getuid": (102, 174), "geteuid": (107, 175), "getgid": (104, 176),
-    "getegid": (108, 177), "recvfrom": (45, 207), "sendto": (44, 206), "exit": (60, 93), "exit_group": (231, 94),
+    "getegid": (108, 177), "setitimer": (38, 103), "alarm": (37, -1),
+    "dup": (32, 23), "dup2": (33, -1), "dup3": (292, 24), "recvfrom": (45, 207), "sendto": (44, 206), "exit": (60, 93), "exit_group": (231, 94),
 }  # fmt: skip
 _ZYGOTE = {
     "wait4": (61, 260), "waitid": (247, 95), "kill": (62, 129), "prctl": (157, 167), "seccomp": (317, 277),
     "setrlimit": (160, 164), "prlimit64": (302, 261), "sendmsg": (46, 211), "recvmsg": (47, 212),
-    "close_range": (436, 436), "dup2": (33, -1), "dup3": (292, 24), "set_robust_list": (273, 99), "rseq": (334, 293),
-    "set_tid_address": (218, 96), "getsockopt": (55, 209), "setsockopt": (54, 208),
+    "close_range": (436, 436), "set_robust_list": (273, 99), "rseq": (334, 293),
+    "set_tid_address": (218, 96), "getsockopt": (55, 209), "setsockopt": (54, 208), "socketpair": (53, 199),
 }  # fmt: skip
+_HAND_OVER = {"sendmsg": (46, 211), "seccomp": (317, 277)}
+_LISTEN = (0xC0502100, 0xC0182101)  # receive and answer a report of a denied call
 _CLONE, _CLONE3, _OPENAT2 = (56, 220), (435, 435), (437, 437)
 _OPEN, _OPENAT, _IOCTL, _FCNTL, _MMAP, _PRLIMIT = (2, -1), (257, 56), (16, 29), (72, 25), (9, 222), (302, 261)
 # write-only, read-write, create, truncate, append, path-only handles, nameless temporary files
 _OPEN_WRITES = 0x1 | 0x2 | 0x40 | 0x200 | 0x400 | 0x200000 | 0x400000
 _IOCTLS = (0x5401, 0x5413, 0x5421, 0x5450, 0x5451)  # is it a terminal, its size, (non-)blocking, close-on-exec
-_FCNTLS = (1, 2, 3, 4)  # get and set descriptor flags and status flags: no locks, leases, owners, duplicates
+_FCNTLS = (0, 1, 2, 3, 4, 1030)  # duplicate, get and set descriptor and status flags: no locks, leases, owners
 _MAP_HUGETLB = 0x40000
 _FORK_FLAGS = 0x01200000 | 0xFF  # what the C library's fork sets; no namespace, thread or vfork flag
 
@@ -83,23 +86,25 @@ def _is_zero(indices: tuple[int, ...], deny: int) -> bytes:
     return block + _op(_RETURN, ALLOW)
 
 
-def program(role: Role, *, machine: str = linux.MACHINE, notify: bool = False, opens: bool = True) -> bytes:
-    """Return the BPF program of a role. With `notify`, denials are reported to a listener instead of failing at once;
-    without `opens`, no file can be opened at all.
+def program(role: Role, *, machine: str = linux.MACHINE, opens: bool = True) -> bytes:
+    """Return the BPF program of a role. Without `opens`, no file can be opened at all.
+
+    "observed" is "worker" with denials reported to a listener instead of failing at once; it leaves open the two calls
+    that handing over the listener takes, which `seal` closes.
 
     OSError (ENOSYS) on an architecture without a table.
     """
     if machine not in _AUDIT_ARCH:
         raise OSError(38, f"no system call table for {machine}")
     column = 0 if machine == "x86_64" else 1
-    deny = NOTIFY if notify else EPERM
+    deny = NOTIFY if role == "observed" else EPERM
     code = _op(_LOAD, 4) + _op(_EQUAL, _AUDIT_ARCH[machine], 1, 0) + _op(_RETURN, KILL) + _op(_LOAD, 0)
     if machine == "x86_64":  # the x32 entry: same architecture mark, numbers from 2^30
         code += _op(_AT_LEAST, 0x40000000, 0, 1) + _op(_RETURN, KILL)
     rules = [
         (_OPEN, _none_of(1, _OPEN_WRITES, deny) if opens else _op(_RETURN, deny)),
         (_OPENAT, _none_of(2, _OPEN_WRITES, deny) if opens else _op(_RETURN, deny)),
-        (_IOCTL, _one_of(1, _IOCTLS, deny)),
+        (_IOCTL, _one_of(1, _IOCTLS + (_LISTEN if role == "zygote" else ()), deny)),
         (_FCNTL, _one_of(1, _FCNTLS, deny)),
         (_MMAP, _none_of(3, _MAP_HUGETLB, deny)),
         (_CLONE3, _op(_RETURN, ENOSYS)),
@@ -110,6 +115,7 @@ def program(role: Role, *, machine: str = linux.MACHINE, notify: bool = False, o
         names |= _ZYGOTE
         rules.append((_CLONE, _none_of(0, 0xFFFFFFFF & ~_FORK_FLAGS, deny)))
     else:
+        names |= _HAND_OVER if role == "observed" else {}
         rules.append((_PRLIMIT, _is_zero((0, 2), deny)))
     for numbers in names.values():
         if numbers[column] >= 0:
@@ -120,6 +126,15 @@ def program(role: Role, *, machine: str = linux.MACHINE, notify: bool = False, o
     return code + _op(_RETURN, deny)
 
 
+def seal(machine: str = linux.MACHINE) -> bytes:
+    """Return the program that closes what the "observed" role left open."""
+    column = 0 if machine == "x86_64" else 1
+    code = _op(_LOAD, 0)
+    for numbers in _HAND_OVER.values():
+        code += _when(numbers[column], _op(_RETURN, EPERM))
+    return code + _op(_RETURN, ALLOW)
+
+
 class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
@@ -127,7 +142,7 @@ class _Program(ctypes.Structure):
 def install(code: bytes, *, listener: bool = False) -> int:
     """Put the calling thread under a filter, for good. Needs no_new_privs.
 
-    Returns 0, or with `listener` the descriptor on which denials of a `notify` program arrive. OSError if the kernel
+    Returns 0, or with `listener` the descriptor on which denials of an "observed" program arrive. OSError if the kernel
     refuses.
     """
     buffer = ctypes.create_string_buffer(code, len(code))
@@ -146,7 +161,7 @@ def name_of(number: int, machine: str = linux.MACHINE) -> str:
 _DENIED = {
     "x86_64": {
         2: "open for writing", 257: "open for writing", 16: "ioctl", 72: "fcntl", 9: "mmap", 302: "prlimit64",
-        32: "dup", 33: "dup2", 292: "dup3", 22: "pipe", 293: "pipe2", 29: "shmget", 41: "socket", 42: "connect",
+        22: "pipe", 293: "pipe2", 29: "shmget", 41: "socket", 42: "connect",
         43: "accept", 46: "sendmsg", 47: "recvmsg", 49: "bind", 50: "listen", 53: "socketpair", 54: "setsockopt",
         56: "clone", 57: "fork", 58: "vfork", 59: "execve", 322: "execveat", 62: "kill", 200: "tkill", 234: "tgkill",
         76: "truncate", 77: "ftruncate", 82: "rename", 264: "renameat", 316: "renameat2", 83: "mkdir", 258: "mkdirat",
@@ -156,7 +171,7 @@ _DENIED = {
         160: "setrlimit", 141: "setpriority", 165: "mount", 166: "umount2", 155: "pivot_root", 161: "chroot",
         272: "unshare", 308: "setns", 317: "seccomp", 319: "memfd_create", 321: "bpf", 323: "userfaultfd",
         298: "perf_event_open", 248: "add_key", 249: "request_key", 250: "keyctl", 425: "io_uring_setup",
-        434: "pidfd_open", 438: "pidfd_getfd", 424: "pidfd_send_signal", 38: "setitimer", 37: "alarm", 99: "sysinfo",
+        434: "pidfd_open", 438: "pidfd_getfd", 424: "pidfd_send_signal", 99: "sysinfo",
         80: "chdir", 81: "fchdir", 13: "rt_sigaction", 203: "sched_setaffinity", 149: "mlock", 151: "mlockall",
         105: "setuid", 106: "setgid", 117: "setresuid", 112: "setsid", 109: "setpgid", 235: "utimes", 280: "utimensat",
         213: "epoll_create", 291: "epoll_create1", 290: "eventfd2", 283: "timerfd_create", 222: "timer_create",
@@ -168,6 +183,6 @@ _DENIED = {
         129: "kill", 131: "tgkill", 117: "ptrace", 167: "prctl", 35: "unlinkat", 38: "renameat", 52: "fchmod",
         53: "fchmodat", 45: "truncate", 46: "ftruncate", 34: "mkdirat", 270: "process_vm_readv", 279: "memfd_create",
         280: "bpf", 282: "userfaultfd", 425: "io_uring_setup", 219: "keyctl", 434: "pidfd_open", 438: "pidfd_getfd",
-        97: "unshare", 40: "mount", 78: "readlinkat", 103: "setitimer", 23: "dup", 24: "dup3", 59: "pipe2",
+        97: "unshare", 40: "mount", 78: "readlinkat", 59: "pipe2",
     },
 }  # fmt: skip

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import random
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,9 @@ _decode = json.JSONDecoder().decode
 _read, _write, _set_blocking = os.read, os.write, os.set_blocking
 _type_name = type.__dict__["__name__"].__get__
 _cut = str.__getitem__
+_set_timer, _set_handler = signal.setitimer, signal.signal
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_TIMER_SIGNALS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 
 
 class NotTame(BaseException):
@@ -145,6 +149,14 @@ def _execute(code: str, scope: namespace.Namespace) -> tuple[str, str, str, str]
     return status, sink.text(), kind, message
 
 
+def _clear_timers() -> None:
+    """Stop the timers a strict step set, so that no signal of its arrives in a later step."""
+    for timer in _TIMERS:
+        _set_timer(timer, 0)
+    for number in _TIMER_SIGNALS:
+        _set_handler(number, signal.SIG_DFL)
+
+
 def _run(state: State, request: dict[str, Any]) -> list[Any]:
     """Answer one `run` request: [status, output, error type, error message, note]."""
     node, parent = request["node"], request["parent"]
@@ -168,6 +180,8 @@ def _run(state: State, request: dict[str, Any]) -> list[Any]:
     state.guard, state.caught = request["tame"], ""
     answer = _execute(request["code"], scope)
     state.guard = False
+    if not request["tame"]:
+        _clear_timers()
     if request["tame"]:
         if state.caught:
             return ["nottame", "", "", "", state.caught]

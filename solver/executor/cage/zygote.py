@@ -18,9 +18,10 @@ import socket
 import sys
 import time
 import traceback
+from collections import Counter
 from typing import Any, NoReturn
 
-from . import confine, linux, namespace, seccomp, verify, warmup, worker
+from . import confine, linux, namespace, observe, seccomp, verify, warmup, worker
 from .canary import RECURSION_LIMIT, Canaries
 from .confine import LayerError
 
@@ -39,6 +40,7 @@ class Zygote:
 
     def __init__(self, control: socket.socket, wake: int, settings: dict[str, Any], base: int) -> None:
         self.control, self.wake, self.settings = control, wake, settings
+        self.poller = select.poll()
         self.address_space = base + settings["memory"]
         self.opens = not settings["deny_open"]
         self.canaries = Canaries()
@@ -46,6 +48,9 @@ class Zygote:
         self.watched: dict[int, tuple[int, float, float]] = {}  # worker number: request, CPU clock and wall limits
         self.verdicts: dict[int, dict[str, Any]] = {}  # worker number: why it was killed
         self.outbox: list[bytes] = []
+        self.listeners: dict[int, int] = {}  # of observed workers, listener: worker number
+        self.denied: dict[int, Counter[str]] = {}
+        self.checks: dict[int, int] = {}  # denied calls of a worker's own check that are still to come
 
     def say(self, message: dict[str, Any]) -> None:
         """Send a packet to the harness; kept and sent later if the harness is not reading."""
@@ -63,16 +68,16 @@ class Zygote:
 
     def serve(self) -> None:
         """Answer the harness until it closes its end. Every worker is killed on the way out."""
-        poller = select.poll()
-        poller.register(self.control, select.POLLIN)
-        poller.register(self.wake, select.POLLIN)
+        self.poller.register(self.control, select.POLLIN)
+        self.poller.register(self.wake, select.POLLIN)
         try:
             while True:
                 waiting = POLL_WATCHING if self.watched or self.outbox else POLL_IDLE
-                events = poller.poll(waiting * 1000)
-                for number, _ in events:
+                for number, event in self.poller.poll(waiting * 1000):
                     if number == self.wake:
                         os.read(self.wake, 4096)
+                    elif number in self.listeners:
+                        self.observe(number, event)
                     elif not self.receive():
                         return
                 self.reap()
@@ -106,6 +111,7 @@ class Zygote:
 
     def fork(self, number: int, handles: array.array[int]) -> None:
         """Fork worker `number` onto the socket `handles[0]`."""
+        ours, theirs = socket.socketpair() if self.settings["observe"] else (None, None)
         try:
             pid = os.fork()
         except OSError as error:
@@ -114,15 +120,38 @@ class Zygote:
             self.say({"dead": number, "why": "fork", "detail": str(error), "cpu": 0.0})
             return
         if pid == 0:
-            self.become_worker(number, handles[0])
+            self.become_worker(handles[0], theirs)
         os.close(handles[0])
         self.pids[number] = pid
+        if ours is not None and theirs is not None:
+            theirs.close()
+            listener = observe.take_listener(ours)
+            ours.close()
+            if listener is not None:
+                self.listeners[listener] = number
+                self.denied[number] = Counter()
+                self.checks[number] = observe.SELF_CHECKS
+                self.poller.register(listener, select.POLLIN)
 
-    def become_worker(self, number: int, handle: int) -> NoReturn:
+    def observe(self, listener: int, event: int) -> None:
+        """Count and deny a call that an observed worker made."""
+        if event & select.POLLIN:
+            number = self.listeners[listener]
+            left = self.checks.get(number, 0)
+            self.checks[number] = left - 1
+            counts = self.denied.get(number) if left <= 0 else None
+            observe.deny_next(listener, Counter() if counts is None else counts)
+        else:  # its worker is gone
+            self.poller.unregister(listener)
+            os.close(listener)
+            number = self.listeners.pop(listener)
+            self.checks.pop(number, None)
+
+    def become_worker(self, handle: int, channel: socket.socket | None) -> NoReturn:
         """The forked child's whole life: lock down, check, report, serve, leave. It never returns."""
         code = 70
         try:
-            confine_worker(handle, self.address_space, self.opens)
+            confine_worker(handle, self.address_space, self.opens, channel)
             verify.worker_is_filtered()
             os.write(worker.CHANNEL, b'["hello"]')
             worker.serve(self.canaries)
@@ -169,19 +198,24 @@ class Zygote:
             self.watched.pop(number, None)
             verdict = self.verdicts.pop(number, {"why": "died"})
             used = usage.ru_utime + usage.ru_stime
+            if self.settings["observe"]:
+                verdict["denied"] = self.denied.pop(number, {})
             self.say({"dead": number, "exit": os.waitstatus_to_exitcode(status), "cpu": used, **verdict})
 
 
-def confine_worker(handle: int, address_space: int, opens: bool) -> None:
+def confine_worker(handle: int, address_space: int, opens: bool, channel: socket.socket | None = None) -> None:
     """Turn this forked process into a caged worker on the socket `handle`. LayerError or OSError if a layer fails."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     if handle != worker.CHANNEL:
         os.dup2(handle, worker.CHANNEL, inheritable=False)
-    confine.close_all_but((0, 1, 2, worker.CHANNEL))
+    confine.close_all_but((0, 1, 2, worker.CHANNEL, *((channel.fileno(),) if channel else ())))
     confine.limit_worker(address_space)
-    confine.filter_calls(seccomp.program("worker", opens=opens))
+    if channel is None:
+        confine.filter_calls(seccomp.program("worker", opens=opens))
+    else:
+        observe.confine(channel)
 
 
 def build_cage(settings: dict[str, Any], layers: list[dict[str, str]]) -> tuple[socket.socket, int, int]:
@@ -224,8 +258,9 @@ def build_cage(settings: dict[str, Any], layers: list[dict[str, str]]) -> tuple[
         verify.files_are_closed(probe)
         took("landlock", f"{detail}: only the Python tree can be read")
     settings["deny_open"] = level == "basic" and os.getuid() == 0
-    confine.filter_calls(seccomp.program("zygote"))
-    verify.zygote_is_filtered()
+    if not settings["observe"]:  # the zygote's own filter would deny first, and unseen
+        confine.filter_calls(seccomp.program("zygote"))
+        verify.zygote_is_filtered()
     trial(settings, base, trial_in, trial_out)
     opening = "; opening files is denied (root's rights could not be dropped)" if settings["deny_open"] else ""
     took("seccomp", f"allow-list; no process, program, socket, signal or write{opening}")
