@@ -170,7 +170,7 @@ def _relation(rng: Random, spec: LevelSpec, counts: list[int], used: tuple[str, 
         if numbers is None:
             continue
         value = compiled(relation.right)(x, counts[earlier], *numbers)
-        if 1 <= value <= LARGEST:
+        if 1 <= value <= LARGEST and value not in counts:  # an operation that undoes another is a short cut
             return _Draw(relation, numbers, earlier, value)
     return None
 

@@ -29,9 +29,9 @@ from rstar_eval.tasks.mini.relations import RELATIONS, Relation, compiled
 from rstar_eval.tasks.spec import Generator
 
 PINNED = {
-    "mini_math": "3580c45f338fbcf9fcead30f62d765e316b5159019f72b543862b77da8a6b79f",
-    "mini_aime": "bc19e4b11d591ba224f92f9537a3b6a07362c31b67c55a5a133be9d27a65e488",
-    "mini_olympiad": "fbb9e6a97e570ca273b761df3a1de50e59ff8263b1a6361caf100401450498f2",
+    "mini_math": "714d7f6ebdc105b5bbea8493079bca601fb54de3cfdd5a3768e9057abe923054",
+    "mini_aime": "f8ddac3d3bde66b4387eed0dca473a63e7f166c0cfdaeec4226152befbaf14e2",
+    "mini_olympiad": "6c4e46f9db09edd6402d2ffbfe2d3bd7650406e09b76376eeca9762bf265117f",
 }
 ITEMS = {level: generate("validation", level, 150, 5) for level in LEVELS}
 ALL = [item for items in ITEMS.values() for item in items]
