@@ -287,8 +287,18 @@ def _dispatch() -> int:
     except Exception as error:
         if not hasattr(error, "format_message") or not hasattr(error, "exit_code"):
             raise  # only click's own usage errors have both; which click it is depends on typer's version
-        raise UserError(error.format_message().rstrip("."), "see rstar-eval --help") from None
+        raise UserError(_with_value(error.format_message().rstrip("."), sys.argv), "See rstar-eval --help") from None
     return int(result) if isinstance(result, int) else 0
+
+
+def _with_value(message: str, argv: list[str]) -> str:
+    """Add the offending value to a message about an option that does not name it."""
+    for place, word in enumerate(argv):
+        option, equals, value = word.partition("=")
+        if option.startswith("-") and f"'{option}'" in message:
+            given = value if equals else next(iter(argv[place + 1 : place + 2]), "")
+            return message if not given or repr(given) in message else f"{message}, got {given!r}"
+    return message
 
 
 def _console(*, error: bool = False) -> Console:

@@ -68,9 +68,10 @@ def _sandbox() -> Iterator[Finding]:
     from rstar_eval.sandbox_cli import probe_level
 
     report = probe_level()
-    yield Finding("sandbox", report.level != "accidents-only", f"isolation level {report.level}", report.fix)
+    yield Finding("sandbox", report.level != "accidents-only", f"isolation level {report.level}: {report.promise}")
     for layer in report.layers:
-        yield Finding("sandbox", layer.ok, f"layer {layer.name}: {layer.detail}", "" if layer.ok else layer.fix)
+        detail = f"layer {layer.name}: {layer.detail}" if layer.detail else f"layer {layer.name}"
+        yield Finding("sandbox", layer.took, detail, "" if layer.took else layer.mend)
 
 
 def _package(module: str, purpose: str, extra: str) -> Finding:

@@ -43,7 +43,7 @@ def _free_port() -> int:
 
 def _assert_one_line(result: tuple[int, str, str], *words: str) -> None:
     code, _, err = result
-    lines = [line for line in err.splitlines() if line]
+    lines = [line for line in err.splitlines() if line and not line.startswith("note: ")]
     assert code == 2, err
     assert len(lines) == 1, err
     assert lines[0].startswith("error: ")
