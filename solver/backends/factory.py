@@ -50,6 +50,23 @@ async def _gguf(spec: PolicySpec, step_format: StepFormat | None, notify: Notify
     return await _serve_gguf(spec, Path(spec.target).expanduser(), step_format, notify)
 
 
+async def _smollm2(spec: PolicySpec, step_format: StepFormat | None, notify: Notify) -> Policy:
+    import asyncio
+
+    from rstar_eval.solver.backends import llamacpp_process, smollm2
+    from rstar_eval.tasks.sources import cache_folder
+
+    llamacpp_process.check_installed()
+    model = await asyncio.to_thread(smollm2.fetch, cache_folder(), notify)
+    return await _serve_gguf(spec, model, step_format, notify)
+
+
+async def _openai(spec: PolicySpec, step_format: StepFormat | None, notify: Notify) -> Policy:
+    from rstar_eval.solver.backends.openai_connect import connect
+
+    return EnginePolicy(spec.text, step_format or get_format("chat"), await connect(spec))
+
+
 async def _serve_gguf(spec: PolicySpec, model: Path, step_format: StepFormat | None, notify: Notify) -> Policy:
     from rstar_eval.solver.backends import llamacpp_process
     from rstar_eval.solver.backends.http_client import JsonClient
@@ -90,6 +107,8 @@ def sha256(path: Path) -> str:
 
 
 _MAKERS: dict[str, Callable[[PolicySpec, StepFormat | None, Notify], Awaitable[Policy]]] = {
+    "openai": _openai,
     "gguf": _gguf,
+    "smollm2": _smollm2,
     "scripted": _scripted,
 }

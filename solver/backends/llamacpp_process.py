@@ -58,8 +58,14 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
+def check_installed() -> None:
+    """Raise UserError unless llama.cpp is installed."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise UserError("llama.cpp (xllamacpp) is not installed", "pip install 'rstar-eval[llamacpp]'")
+
+
 def check_gguf(path: Path) -> None:
-    """Raise UserError unless `path` is a readable GGUF file and llama.cpp is installed."""
+    """Raise UserError unless `path` is a readable GGUF file."""
     if not path.exists():
         raise UserError(f"no model file at {str(path)!r}", "give the path of a .gguf file")
     if path.is_dir():
@@ -75,8 +81,6 @@ def check_gguf(path: Path) -> None:
         raise UserError(
             f"{str(path)!r} is no GGUF model", f"a GGUF file begins with {GGUF_MAGIC!r}, this one with {magic!r}"
         )
-    if importlib.util.find_spec("xllamacpp") is None:
-        raise UserError("llama.cpp (xllamacpp) is not installed", "pip install 'rstar-eval[llamacpp]'")
 
 
 async def start(model: Path, *, context: int, parallel: int, threads: int) -> LlamaCppProcess:
@@ -85,6 +89,7 @@ async def start(model: Path, *, context: int, parallel: int, threads: int) -> Ll
     UserError if the model does not load, with the reason that llama.cpp logged.
     """
     check_gguf(model)
+    check_installed()
     api_key = secrets.token_hex(16)
     settings = {
         "model": str(model.resolve()),
