@@ -13,7 +13,7 @@ winning class is written as its first trajectory wrote it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rstar_eval.errors import UserError
@@ -77,8 +77,8 @@ def choose(trajectories: Sequence[Trajectory], how: Choosing) -> Choice:
 def decided(trajectories: Sequence[Trajectory], remaining: int, how: Choosing, *, scored: bool) -> bool:
     """Return whether no outcome of `remaining` further trajectories can change the class that `choose` picks.
 
-    The outcomes that could are those that give one other class (an existing or a new one) further votes, each with the
-    highest score, 1, if trajectories are `scored` at all; every such outcome is tried, with its tie-break. Scores must
+    Only outcomes that give all further votes to one other class (an existing or a new one), each with the highest
+    score, 1, if trajectories are `scored` at all, need be tried: no other outcome helps that class more. Scores must
     lie in [-1, 1].
     """
     return _settled(_ballots(trajectories, how), len(trajectories), remaining, how, 1.0 if scored else None)
@@ -107,21 +107,16 @@ def _settled(ballots: Sequence[_Ballot], seen: int, remaining: int, how: Choosin
         return False
     first = {one.group: one.place for one in reversed(ballots)}
     leader = _leader(ballots, how)
-    more: Iterable[int] = (remaining,)
-    rivals = (*first, max(first) + 1)
-    if how.rule == "top_k_majority":
-        more = range(1, min(remaining, how.k) + 1)  # each further vote pushes out the lowest score
-    elif how.rule in ("best_score", "first"):
-        more, rivals = (1,), rivals[-1:]  # a further trajectory stands for itself alone
+    rivals, extra = (*first, max(first) + 1), remaining  # further votes for one class: more are never worse for it
+    if how.rule in ("best_score", "first"):
+        rivals, extra = rivals[-1:], 1  # a further trajectory stands for itself alone
     for rival in rivals:
         if rival == leader:
             continue
-        for extra in more:
-            after = _standing([*ballots, *(_Ballot(seen + i, rival, top) for i in range(extra))], how)
-            mine = _key(after.get(leader, (-1.0, -2.0)), first[leader], how)
-            places: Iterable[int] = (first[rival],) if rival in first else range(seen, seen + remaining - extra + 1)
-            if rival in after and any(_key(after[rival], place, how) > mine for place in places):
-                return False
+        after = _standing([*ballots, *(_Ballot(seen + i, rival, top) for i in range(extra))], how)
+        mine = _key(after.get(leader, (-1.0, -2.0)), first[leader], how)
+        if rival in after and _key(after[rival], first.get(rival, seen), how) > mine:
+            return False
     return True
 
 

@@ -20,6 +20,7 @@ from rstar_eval.errors import BackendError, UserError
 from rstar_eval.serial import from_data
 from rstar_eval.solver.backends.scripted import Candidate, ScriptedPolicy
 from rstar_eval.solver.choose import Choosing
+from rstar_eval.solver.concurrent import together
 from rstar_eval.solver.config import SearchConfig
 from rstar_eval.solver.context import SearchContext, Tools
 from rstar_eval.solver.formats.rstar import RStarFormat
@@ -35,6 +36,8 @@ ERRORS_MESSAGE = "Too many consecutive steps have code errors."
 """The authors' words (sic) in place of an answer."""
 TOLERANCE = 1e-6
 """Cases hold values rounded to six decimals."""
+CONCURRENT = 16
+"""Cases that are replayed at the same time."""
 _UNLIMITED = 1_000_000
 
 
@@ -144,14 +147,18 @@ def read_cases(path: Path) -> Iterator[Case]:
 async def _replay_all(cases: Sequence[Case], out: TextIO, executor: Executor | None) -> int:
     failed = False
     async with _executor(executor) as running:
-        for case in cases:
-            differences, nodes = await replay(case, running)
+        places = asyncio.Semaphore(CONCURRENT)
+
+        async def one(case: Case) -> tuple[list[str], int]:
+            async with places:
+                return await replay(case, running)
+
+        for case, (differences, nodes) in zip(cases, await together(one(case) for case in cases), strict=True):
             line: dict[str, Any] = {"id": case.id, "nodes": nodes, "mismatches": len(differences)}
             if differences:
                 failed = True
                 line["first"] = differences[0]
             out.write(json.dumps(line) + "\n")
-            out.flush()
     return int(failed)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from rstar_eval.solver.config import SearchConfig
 from rstar_eval.solver.mcts import mcts
-from rstar_eval.solver.tree import walk
+from rstar_eval.solver.tree import prefix_of, walk
 from rstar_eval.solver.types import Completion, SampleResult
 
 
@@ -249,6 +249,17 @@ def test_virtual_loss_sends_the_walks_of_a_wave_apart(bench):
 
     assert first_steps(0.0) == 1
     assert first_steps(1.0) == 4
+
+
+def test_the_steps_of_a_trajectory_carry_their_values_in_the_tree(bench):
+    tools = bench.tools(bench.World(2), bench.Judge(2))
+    trajectories, root, _, _ = bench.grow(SearchConfig(rollouts=6), tools, mcts)
+    by_path = {prefix_of(node): node for node in walk(root)}
+    for one in trajectories:
+        text = ""
+        for step in one.steps:
+            text += step.text
+            assert step.value == by_path[text].q
 
 
 def test_training_outcomes_take_precedence_over_the_reward_model_at_the_end(bench):
