@@ -1,15 +1,16 @@
-"""What stands in brackets: intervals, tuples, sets, set-builders, matrices, and the forms that Python and sympy print."""
+"""What stands in brackets: intervals, tuples, sets, set-builders, matrices, and forms that Python prints."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from rstar_eval.grading import tree
-from rstar_eval.grading.parse import ParseError, parse
+from rstar_eval.grading.cursor import ParseError
+from rstar_eval.grading.parse import parse
 from rstar_eval.grading.relations import complement, intersect, is_infinite
 from rstar_eval.grading.tokens import Token
 from rstar_eval.grading.tree import Node
-from rstar_eval.grading.values import Equation, Expr, Interval, Items, Labelled, Matrix, RealSet, Value
+from rstar_eval.grading.values import Expr, Interval, Items, Labelled, Matrix, RealSet, Value
 from rstar_eval.grading.words import EMPTY, REALS
 
 Read = Callable[[Sequence[Token]], Value]
@@ -121,8 +122,7 @@ def _braces(inner: Sequence[Token], read: Read, opening: str) -> Value | None:
     if opening == "{" and any(len(split(piece, ":")) == 2 for piece in split(inner, ",")):
         return _mapping(inner, read)
     if len(bars) == 2 and all(bars) and any(token.kind == "name" for token in bars[0]):
-        condition = read(bars[1])
-        return condition
+        return read(bars[1])
     pieces = split(inner, ",", ";")
     if opening == "{" and len(pieces) == 1:
         value = read(inner)
@@ -303,7 +303,7 @@ def _scaled(inner: Matrix, factor: Node) -> Matrix:
 
 
 def printed(tokens: Sequence[Token], read: Read) -> Value | None:
-    """Read what sympy and Python print for sets, relations and matrices: `Interval(6, oo)`, `Eq(x, 3)`, `Matrix([[1]])`."""
+    """Read what sympy and Python print for sets, relations and matrices: `Interval(6, oo)`, `Eq(x, 3)`."""
     if not tokens or tokens[0].kind != "name":
         return None
     name = tokens[0].value
@@ -363,8 +363,3 @@ def _printed_matrix(tokens: Sequence[Token], read: Read) -> Value | None:
     if all(enclosed(row) == "[" for row in rows):
         return _rows([split(row[1:-1], ",") for row in rows])
     return _rows([[row] for row in rows])
-
-
-def equation_of(left: Node, right: Node) -> Equation:
-    """left = right."""
-    return Equation(left, right)

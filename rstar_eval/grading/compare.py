@@ -1,6 +1,7 @@
 """Comparison of two values in full structure: every item of a list, both ends of an interval, every entry of a matrix.
 
-`same` is symmetric except for the percent and decimal conventions of `scalars` and the leniency that a prediction may use
+`same` is symmetric except for the percent and decimal conventions of `scalars` and the leniency that a prediction
+may use
 a looser notation than the reference (a printed list for a set, say).
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from rstar_eval.grading import tree
 from rstar_eval.grading.brackets import as_set
@@ -119,8 +121,10 @@ def _interval_like(gold: Items, pred: Items) -> bool:
 
 
 def _may_be_interval(items: Items) -> bool:
-    ends = [real_value(item.node) if isinstance(item, Expr) and not item.unit else None for item in items.items]
-    return None not in ends and ends[0] < ends[1]
+    ends: list[Any] = [
+        real_value(item.node) if isinstance(item, Expr) and not item.unit else None for item in items.items
+    ]
+    return None not in ends and bool(ends[0] < ends[1])
 
 
 def _items(gold: Items, pred: Items, tolerance: Tolerance) -> bool:
@@ -134,7 +138,7 @@ def _items(gold: Items, pred: Items, tolerance: Tolerance) -> bool:
         and gold.kind != "list"
     ):
         return same(gold, other[0], tolerance)
-    if gold.kind == "set" or pred.kind == "set":
+    if gold.kind == "set" or pred.kind == "set" or (one and all(isinstance(item, Items) for item in (*one, *other))):
         one, other = _distinct(one, tolerance), _distinct(other, tolerance)
     if len(one) != len(other):
         return False

@@ -106,7 +106,7 @@ def _function(name: str, values: list[Fraction]) -> Fraction | None:
     if (
         name in ("binomial", "permutations")
         and len(numbers) == 2
-        and 0 <= numbers[1]
+        and numbers[1] >= 0
         and 0 <= numbers[0] <= _FACTORIAL_CAP
     ):
         return Fraction((math.comb if name == "binomial" else math.perm)(numbers[0], numbers[1]))

@@ -1,6 +1,7 @@
 """Finding the answer in a text: the final step of a solution, or any model output.
 
-Extraction is apart from equivalence: it says where the answer stands and by which rule it was found, and doesn't look at the
+Extraction is apart from equivalence: it says where the answer stands and by which rule it was found, and doesn't
+look at the
 reference. Rules, in this order; each takes the last place where it applies:
   boxed    \\boxed{...} or \\fbox{...}, nested ones opened; neighbours joined by "and", "or" or a comma are one list
   tag      <answer>...</answer>
@@ -21,6 +22,7 @@ from rstar_eval.grading.types import Answer
 _LONGEST_TEXT = 200_000
 _LONGEST_PLAIN = 120
 _LONGEST_ANSWER = 20_000
+_NESTED_BOXES = 5
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(\{|(?=[0-9A-Za-z\\$-]))")
 _BETWEEN = re.compile(r"[\s$]*(?:\\text\s*\{\s*)?(?:,|and|or|&|\\quad|\\;|\\,)*(?:\s*\})?[\s$,]*(?:and|or)?[\s$]*")
 _TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.IGNORECASE | re.DOTALL)
@@ -44,7 +46,8 @@ def extract_answer(text: str) -> Answer | None:
     """Return the answer that a text states, or None if it states none.
 
     text: usually a model's final step. The answer's `text` is a part of it (`text[span[0]:span[1]]`), except that
-    neighbouring boxes are joined and nested boxes opened. Linear in the length up to 200,000 characters; of a longer text
+    neighbouring boxes are joined and nested boxes opened. Linear in the length up to 200,000 characters; of a longer
+    text
     the end is read.
 
     >>> extract_answer("so $x = 5$. The answer is \\\\boxed{5}.")
@@ -99,11 +102,13 @@ def _boxed(text: str) -> Answer | None:
         first -= 1
     last = boxes[-1]
     if first == len(boxes) - 1:
-        answer = _trimmed(text, last[1], last[2], "boxed")
-        inner = _boxed(answer.text) if answer else None
-        if answer and inner and text[answer.span[0]] == "\\" and answer.text.lstrip("\\").startswith(("boxed", "fbox")):
-            return Answer(inner.text, (answer.span[0] + inner.span[0], answer.span[0] + inner.span[1]), "boxed")
-        return answer
+        start, end = last[1], last[2]
+        for _ in range(_NESTED_BOXES):
+            inner = _BOX.match(text, start)
+            if inner is None or inner[1] != "{":
+                break
+            start, end = inner.end(), min(matching_brace(text, inner.end() - 1), end)
+        return _trimmed(text, start, end, "boxed")
     joined = ", ".join(text[start:end].strip() for _, start, end in boxes[first:])
     return Answer(joined, (boxes[first][1], last[2]), "boxed")
 

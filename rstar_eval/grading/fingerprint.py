@@ -56,7 +56,7 @@ def _points(nodes: Sequence[Node]) -> Sequence[int]:
     Positive ones, and where |x| or sign occurs also mixed signs; whole numbers where rounding or remainders occur.
     """
     names = {str(part.value) for node in nodes for part in walk(node) if part.op == "fn"}
-    if names & {"floor", "ceiling", "mod", "gcd", "lcm"}:
+    if names & {"floor", "ceiling", "mod", "gcd", "lcm", "factorial2"}:
         return range(16, 40)
     if names & {"abs", "sign", "max", "min"}:
         return (0, 8, 9, 10, 11, 12, 1, 2)
@@ -173,7 +173,7 @@ def proportional(left: Node, right: Node, positive: bool = False) -> bool:
     if agreed < 2 and names:
         raise Undecided
     ctx = context(PRECISIONS[0])
-    if ratio is None or ctx.im(ratio) and abs(ctx.im(ratio)) > _SAME * abs(ratio) and positive:
+    if ratio is None or (ctx.im(ratio) and abs(ctx.im(ratio)) > _SAME * abs(ratio) and positive):
         return False
     return not positive or bool(ctx.re(ratio) > 0)
 

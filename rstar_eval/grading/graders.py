@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rstar_eval.grading.ladder import Passed, decide
 from rstar_eval.grading.limits import LIMITS, TOLERANCE, Tolerance
+from rstar_eval.grading.official import lenient
 from rstar_eval.grading.pool import GraderPool, Reply, shared_pool
 from rstar_eval.grading.string_match import decide_string
 from rstar_eval.grading.symbolic_gate import may_be_symbolic
@@ -20,8 +21,8 @@ MATH_VERIFY_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Grader:
-    """A named grader. `decide(gold, prediction, task, tolerance, pool)` gives the verdict, and the milliseconds that are
-    not its own work (waiting for a worker)."""
+    """A named grader. `decide(gold, prediction, task, tolerance, pool)` gives the verdict, and the
+    milliseconds that are not its own work (waiting for a worker)."""
 
     name: str
     version: str
@@ -45,7 +46,8 @@ def grade(
 
     gold: the reference as its source writes it. prediction: the extracted answer, not a whole solution (see
     `extract_answer`); None or blank is "no_answer". task: name of the benchmark, for conventions that differ by source.
-    grader: a name of GRADERS. tolerance: see `Tolerance`. pool: worker processes for the symbolic stage; a shared one is
+    grader: a name of GRADERS. tolerance: see `Tolerance`. pool: worker processes for the symbolic stage; a shared
+    one is
     started when first needed.
 
     Never raises for what the texts contain. UserError if there is no such grader.
@@ -55,7 +57,10 @@ def grade(
     if prediction is None or not prediction.strip():
         verdict, waited = Verdict("no_answer", "empty"), 0.0
     else:
-        verdict, waited = chosen.decide(str(gold), str(prediction), task, tolerance, pool)
+        try:
+            verdict, waited = chosen.decide(str(gold), str(prediction), task, tolerance, pool)
+        except Exception as error:  # noqa: BLE001  a defect of a grader is an outcome of its own, counted and shown
+            verdict, waited = Verdict("grader_error", "exception", f"{type(error).__name__}: {error}"[:300]), 0.0
     ms = max(0.0, (time.perf_counter() - start) * 1000 - waited)
     return Grade(verdict.outcome, verdict.rule, chosen.name, chosen.version, ms, verdict.detail)
 
@@ -86,12 +91,29 @@ def _default(
     verdict = decide(gold, pred, task, tolerance)
     if not isinstance(verdict, Passed):
         return verdict, 0.0
-    if not may_be_symbolic(verdict.gold) or not may_be_symbolic(verdict.pred):
+    return symbolic_verdict(verdict, pool)
+
+
+def symbolic_verdict(passed: Passed, pool: GraderPool | None) -> tuple[Verdict, float]:
+    """Run the last rule of the ladder on a pair that no other rule decides; with the milliseconds spent waiting.
+
+    What may not go to a worker (see `symbolic_gate`) is "wrong" by rule `unreadable`.
+    """
+    if not may_be_symbolic(passed.gold) or not may_be_symbolic(passed.pred):
         return Verdict("wrong", "unreadable"), 0.0
     reply, waited = _timed(
-        pool, "symbolic", verdict.gold.normal.replace("~", " "), verdict.pred.normal.replace("~", " "), SYMBOLIC_SECONDS
+        pool, "symbolic", passed.gold.normal.replace("~", " "), passed.pred.normal.replace("~", " "), SYMBOLIC_SECONDS
     )
     return Verdict(reply.outcome, reply.rule, reply.detail), waited
+
+
+def _official(
+    gold: str, pred: str, task: str | None, tolerance: Tolerance, pool: GraderPool | None
+) -> tuple[Verdict, float]:
+    verdict, waited = _default(gold, pred, task, tolerance, pool)
+    if verdict.outcome in ("wrong", "grader_error"):
+        verdict = lenient(gold, pred) or verdict
+    return verdict, waited
 
 
 def _math_verify(
@@ -111,6 +133,10 @@ def _string(
 
 GRADERS.add(
     "default", Grader("default", "1", "The ladder of this project: exact rules, structure, then symbolic.", _default)
+)
+GRADERS.add(
+    "official",
+    Grader("official", "1", "The default ladder plus the leniencies of the rStar authors' checker.", _official),
 )
 GRADERS.add(
     "math_verify", Grader("math_verify", "1+0.9", "math-verify 0.9 in a worker process, both orders.", _math_verify)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 from rstar_eval.grading.canonical import key_of
-from rstar_eval.grading.graders import grade
-from rstar_eval.grading.ladder import Passed, decide
+from rstar_eval.grading.graders import symbolic_verdict
+from rstar_eval.grading.ladder import Passed, decide_readings
 from rstar_eval.grading.read import Reading, read
+from rstar_eval.grading.values import Expr
 
 
 def group_answers(answers: Sequence[str], *, symbolic: bool = True) -> list[int]:
     """Map answers to class numbers 0..m-1 in order of first appearance: equivalent answers get the same number.
 
-    Each answer is read once. Equal spellings and equal canonical keys join at once; only then an answer is compared with
+    Each answer is read once. Equal spellings and equal canonical keys join at once; only then an answer is compared
+    with
     the first member of each class that is left, both ways round, since a vote knows no reference. Blank answers are one
     class. symbolic: whether comparisons that no rule decides may go to the worker processes.
     """
@@ -25,7 +28,7 @@ def group_answers(answers: Sequence[str], *, symbolic: bool = True) -> list[int]
         if answer in spellings:
             classes.append(spellings[answer])
             continue
-        reading = read(answer)
+        reading = read_vote(answer)
         key = key_of(reading)
         number = spellings.get(reading.spelling)
         if number is None and key is not None:
@@ -63,14 +66,22 @@ def _plain_number(key: Hashable) -> bool:
 
 
 def equivalent(left: str, right: str, *, symbolic: bool = True) -> bool:
-    """Whether two answers agree both ways round by the default ladder. Symmetric."""
+    """Whether two answers agree both ways round by the default ladder, 25% being 25. Symmetric."""
     if not left.strip() or not right.strip():
         return left.strip() == right.strip()
-    for gold, pred in ((left, right), (right, left)):
-        verdict = decide(gold, pred)
+    one, other = read_vote(left), read_vote(right)
+    for gold, pred in ((one, other), (other, one)):
+        verdict = decide_readings(gold, pred)
         if isinstance(verdict, Passed):
-            if not symbolic or grade(gold, pred).outcome != "correct":
+            if not symbolic or symbolic_verdict(verdict, None)[0].outcome != "correct":
                 return False
         elif verdict.outcome != "correct":
             return False
     return True
+
+
+def read_vote(answer: str) -> Reading:
+    """Read an answer without its percent sign: with no reference, 25% must not join both 25 and 0.25."""
+    reading = read(answer)
+    values = tuple(replace(value, percent=False) if isinstance(value, Expr) else value for value in reading.values)
+    return replace(reading, values=values)

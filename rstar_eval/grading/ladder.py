@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from rstar_eval.grading.compare import same
@@ -25,6 +26,7 @@ from rstar_eval.grading.words import leading_yes_no
 LIST_TASKS = frozenset(["collegemath", "college_math"])
 """Tasks whose references never set thousands apart: there `110,880` is two numbers."""
 
+_SPACES = re.compile(r"(?<!\d)[ ~]+|[ ~]+(?!\d)")
 _EXACT = Verdict("correct", "exact")
 _SPELLING = Verdict("correct", "spelling")
 _EMPTY = Verdict("no_answer", "empty")
@@ -45,7 +47,11 @@ def decide(gold: str, pred: str, task: str | None = None, tolerance: Tolerance =
     if gold == pred:
         return _EXACT if pred.strip() else _EMPTY
     separators = task not in LIST_TASKS
-    want, have = read(gold, separators), read(pred, separators)
+    return decide_readings(read(gold, separators), read(pred, separators), tolerance)
+
+
+def decide_readings(want: Reading, have: Reading, tolerance: Tolerance = TOLERANCE) -> Verdict | Passed:
+    """Run rules 2 to 6 on two answers that are read already."""
     if want.limit:
         return Verdict("grader_error", f"limit.{want.limit}", f"the reference is over the cap on {want.limit}")
     if have.limit:
@@ -54,7 +60,14 @@ def decide(gold: str, pred: str, task: str | None = None, tolerance: Tolerance =
         return _EMPTY
     if want.spelling == have.spelling:
         return _SPELLING
+    if _glued(want.normal) == _glued(have.normal):
+        return _SPELLING
     return _structure(want, have, tolerance)
+
+
+def _glued(text: str) -> str:
+    """Without spaces, except between digits: `137 1/2` is not `1371/2`."""
+    return _SPACES.sub("", text)
 
 
 def _structure(want: Reading, have: Reading, tolerance: Tolerance) -> Verdict | Passed:
@@ -87,7 +100,7 @@ def _same_words(want: Reading, have: Reading) -> bool:
         return True
     one, other = want.letters, have.letters
     stated, given = leading_yes_no(want.normal), leading_yes_no(have.normal)
-    return bool(given) and one == given or bool(stated) and other == stated
+    return (bool(given) and one == given) or (bool(stated) and other == stated)
 
 
 def _choice_with_text(want: Reading, have: Reading, tolerance: Tolerance) -> bool:

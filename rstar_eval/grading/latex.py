@@ -14,7 +14,7 @@ _STYLES = re.compile(
     r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|rm|bf|it|nonumber|notag|centering|large|Large)(?![A-Za-z])"
 )
 _FRACTION = re.compile(r"\\[dtc]frac(?![a-z])")
-_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,\s*\\!\s*|\\,\s*|\\!\s*,\s*|\\ )(?=\d{3}(?!\d))")
+_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|\s*,\s*\\!\s*|\\,\s*|\\!\s*,\s*|\\ )(?=\d{3}(?!\d))")
 _THIN = re.compile(
     r"(?<!\\)\\[,;:> ]|~|\\(?:q?quad|(?:enspace|thinspace|medspace|thickspace)(?![a-z]))|\\!|\\hspace\*?\{[^{}]*\}"
 )
@@ -24,6 +24,8 @@ _SPACE = re.compile(r"[ \t\r\n]+")
 _TEXTUAL = re.compile(r"\\(?:begin|text|mbox|frac)")
 _MARKED = re.compile(r"[\\$*`~]|\{,\}")
 _DOLLARS = re.compile(r"(?<![\w\\])\$(?=\S)([^$]*?)(?<=[^\s\\])\$(?!\w)")
+_OVER = re.compile(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}")
+_READ_AT_MOST = 1_000_000
 THIN_SPACE = "~"
 
 
@@ -39,7 +41,7 @@ def normal_form(text: str) -> str:
     >>> normal_form("\\\\boxed{\\\\dfrac{1}{2}}")
     '\\\\frac{1}{2}'
     """
-    text = clean(text.strip()) if len(text) <= 1_000_000 else text[:1_000_000]
+    text = clean(text[:_READ_AT_MOST]).strip()
     text = collapse_brackets(text) if len(text) > 60 else text
     check(text)
     if not _MARKED.search(text):
@@ -55,8 +57,15 @@ def normal_form(text: str) -> str:
         text = _THOUSANDS.sub("", text)
         text = _CIRCLE.sub(r"\\degree ", text)
         text = _THIN.sub(THIN_SPACE, text)
-    text = collapse_brackets(text)
-    return _end(_SPACE.sub(" ", unwrap(text)))
+        if r"\over" in text:
+            text = _OVER.sub(r"\\frac{\1}{\2}", text)
+    return _closed(_end(_SPACE.sub(" ", unwrap(collapse_brackets(text)))))
+
+
+def _closed(text: str) -> str:
+    """Add the closing braces that are missing at the end."""
+    missing = (text.count("{") - text.count(r"\{")) - (text.count("}") - text.count(r"\}")) if "\\" in text else 0
+    return text + "}" * missing if 0 < missing < 5 else text
 
 
 def _end(text: str) -> str:
@@ -77,7 +86,7 @@ def unwrap(text: str) -> str:
         for start, end in _WRAPPERS:
             if len(stop) > len(start) + len(end) - 1 and stop.startswith(start) and stop.endswith(end):
                 inner = stop[len(start) : len(stop) - len(end)]
-                if start not in inner and inner.strip():
+                if start not in inner.replace(r"\$", "") and inner.strip() and not inner.endswith("\\"):
                     text = inner
                     break
         match = _BOX.search(text)

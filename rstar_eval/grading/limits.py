@@ -22,13 +22,17 @@ class LimitExceeded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The caps. `characters` a text (`flat_sum` if it is a plain sum of integers, which is added without parsing); `depth` nested brackets after doubled ones are removed; `digits` of one number
-    as written; `separators` commas and semicolons; `bits` of an exact integer or rational power; `magnitude` the
-    largest binary exponent's own size in bits (numbers up to 2**(2**magnitude) are compared); `steps` node
-    evaluations for one comparison; `terms` of one sum or product."""
+    """The caps.
+
+    characters: of a text. flat_sum: of a text that is a plain sum of integers, which is added without parsing.
+    tokens: of one expression. depth: nested brackets, after doubled ones are removed. digits: of one number as written.
+    separators: commas and semicolons. bits: of an exact integer or rational power. magnitude: of a binary exponent, in
+    bits (numbers up to 2**(2**magnitude) are compared). steps: node evaluations for one value. terms: of one series.
+    """
 
     characters: int = 20_000
     flat_sum: int = 200_000
+    tokens: int = 3_000
     depth: int = 60
     digits: int = 4_000
     separators: int = 2_000
@@ -66,7 +70,7 @@ class Tolerance:
 
 TOLERANCE = Tolerance()
 
-_LONG_NUMBER = re.compile(r"\d{%d}" % (LIMITS.digits + 1))
+_LONG_NUMBER = re.compile(rf"\d{{{LIMITS.digits + 1}}}")
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 
 

@@ -1,6 +1,7 @@
 """High-precision value of a tree at a point: the fingerprint of an expression.
 
-Works with mpmath contexts of fixed precision, one set a thread (mpmath's global context is shared state). Every operation
+Works with mpmath contexts of fixed precision, one set a thread (mpmath's global context is shared state). Every
+operation
 that could take long or much memory for a large argument is refused with LimitExceeded first.
 """
 
@@ -299,8 +300,10 @@ def _extreme(values: list[Any], point: Point, largest: bool) -> Any:
 
 
 _DIRECT = {
-    "sin": "sin", "cos": "cos", "tan": "tan", "cot": "cot", "sec": "sec", "csc": "csc", "arcsin": "asin", "arccos": "acos",
-    "arctan": "atan", "arccot": "acot", "arcsec": "asec", "arccsc": "acsc", "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "coth": "coth",
+    "sin": "sin", "cos": "cos", "tan": "tan", "cot": "cot", "sec": "sec", "csc": "csc", "arcsin": "asin", "arccos":
+    "acos",
+    "arctan": "atan", "arccot": "acot", "arcsec": "asec", "arccsc": "acsc", "sinh": "sinh", "cosh": "cosh", "tanh":
+    "tanh", "coth": "coth",
     "sech": "sech", "csch": "csch", "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "re": "re", "im": "im",
     "conjugate": "conj",
 }  # fmt: skip

@@ -1,7 +1,9 @@
 """Tokens to an expression tree: a recursive-descent parser for LaTeX, plain and printed (Python, sympy) expressions.
 
-Covers arithmetic, implied products, mixed numbers, powers, roots, named functions with and without brackets, factorials,
-binomials, absolute values, floor and ceiling, finite sums and products, plus-minus, degrees, percents, subscripts. Doesn't
+Covers arithmetic, implied products, mixed numbers, powers, roots, named functions with and without brackets,
+factorials,
+binomials, absolute values, floor and ceiling, finite sums and products, plus-minus, degrees, percents, subscripts.
+Doesn't
 cover integrals, limits, derivatives, case distinctions, relations, collections (see `read`).
 """
 
@@ -11,18 +13,14 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from rstar_eval.grading import tree
+from rstar_eval.grading.cursor import END, Cursor, ParseError
 from rstar_eval.grading.limits import LIMITS, LimitExceeded
+from rstar_eval.grading.numerals import numeral_value
 from rstar_eval.grading.tokens import Token
 from rstar_eval.grading.tree import Node
 from rstar_eval.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK, MANY_ARGUMENTS, TRANSPARENT
 
-
-class ParseError(Exception):
-    """The tokens are not an expression of the answer language."""
-
-
 _CLOSE = {"(": ")", "[": "]", "{": "}", "floor": "floor", "ceil": "ceil", r"\{": r"\}"}
-_END = Token("end", "")
 _SHORT_FUNCTIONS = tuple(
     sorted(
         (
@@ -64,6 +62,8 @@ def parse(tokens: Sequence[Token], printed: bool = False) -> Node:
 
     Raises ParseError if the tokens are not one expression, LimitExceeded if they nest too deep.
     """
+    if len(tokens) > LIMITS.tokens:
+        raise LimitExceeded("tokens")
     parser = _Parser(tokens, printed)
     node = parser.expression()
     if parser.position != len(parser.tokens):
@@ -71,43 +71,22 @@ def parse(tokens: Sequence[Token], printed: bool = False) -> Node:
     return node
 
 
-class _Parser:
+class _Parser(Cursor):
     """The state of one parse: tokens, place, depth, the names bound by sums."""
 
     def __init__(self, tokens: Sequence[Token], printed: bool) -> None:
-        self.tokens = list(tokens)
-        self.position = 0
+        super().__init__(tokens)
         self.printed = printed
-        self.depth = 0
         self.bound: list[str] = []
         self.bars = 0
         values = {token.value for token in self.tokens}
+        self.used = {token.value for token in self.tokens if token.kind == "name"}
         self.numbered = printed and ("*" in values or "^" not in values)
-
-    def peek(self, ahead: int = 0) -> Token:
-        index = self.position + ahead
-        return self.tokens[index] if index < len(self.tokens) else _END
-
-    def at(self, *values: str) -> bool:
-        token = self.peek()
-        return token.value in values and token.kind in ("sign", "open", "close", "command")
-
-    def take(self) -> Token:
-        token = self.peek()
-        self.position += 1
-        return token
-
-    def expect(self, value: str) -> None:
-        if not self.at(value):
-            raise ParseError(f"expected {value!r}, found {self.peek().value!r}")
-        self.position += 1
 
     # sums and products
 
     def expression(self) -> Node:
-        self.depth += 1
-        if self.depth > LIMITS.depth:
-            raise LimitExceeded("nesting")
+        self.deeper()
         terms = [self.signed_term()]
         while self.at("+", "-", "pm", "mp"):
             terms.append(self.signed_term())
@@ -168,13 +147,13 @@ class _Parser:
         if token.kind == "open":
             return token.value != r"\{"
         if token.kind == "command":
-            return token.value in FUNCTIONS or token.value in (
+            return token.value in FUNCTIONS or (token.value in (
                 "frac", "sqrt", "cbrt", "binom", "infty", "sum", "prod", "max", "min", "gcd", "lcm", "det", "emptyset",
-            ) and token.value != "emptyset"  # fmt: skip
+            ) and token.value != "emptyset")  # fmt: skip
         return token.value == "|" and not self.bars
 
     def is_integer(self, index: int) -> bool:
-        token = self.tokens[index] if 0 <= index < len(self.tokens) else _END
+        token = self.tokens[index] if 0 <= index < len(self.tokens) else END
         return token.kind == "number" and token.value.isdigit()
 
     def mixed(self, factors: list[Node], literal: bool) -> Node | None:
@@ -203,9 +182,7 @@ class _Parser:
     # powers and postfixes
 
     def factor(self) -> Node:
-        self.depth += 1
-        if self.depth > LIMITS.depth:
-            raise LimitExceeded("nesting")
+        self.deeper()
         node = self.postfix(self.atom())
         self.depth -= 1
         return node
@@ -247,9 +224,7 @@ class _Parser:
         return tree.symbol(f"{node.value}'" * count)
 
     def exponent(self) -> Node:
-        self.depth += 1
-        if self.depth > LIMITS.depth:
-            raise LimitExceeded("nesting")
+        self.deeper()
         negative = False
         while self.at("-", "+"):
             negative ^= self.take().value == "-"
@@ -284,7 +259,7 @@ class _Parser:
         raise ParseError(f"unexpected {token.value!r}")
 
     def numeral(self, token: Token) -> Node:
-        return Node("num", (), numeral_value(token.value))
+        return tree.number(numeral_value(token.value))
 
     def bracket(self, opening: str) -> Node:
         bars, self.bars = self.bars, 0
@@ -453,11 +428,13 @@ class _Parser:
         if name in self.bound:
             return tree.symbol(name)
         if name == "e":
-            return tree.E
+            return tree.EULER
         if name == "i" or (name == "I" and self.printed):
-            return tree.I
+            return tree.IMAGINARY
+        if name == "j" and self.printed and self.used == {"j"}:  # Python's imaginary unit
+            return tree.IMAGINARY
         if name == "E" and self.printed and len(self.tokens) > 1:
-            return tree.E
+            return tree.EULER
         if name in _OPAQUE and self.at("(") and not self.peek().spaced:
             return Node("call", tuple(self.arguments()), name)
         token = self.peek()
@@ -499,25 +476,3 @@ class _Parser:
         if name == "sum":
             return tree.add(*arguments)
         return tree.mul(*arguments) if name == "product" else Node("fn", tuple(arguments), name)
-
-
-def numeral_value(text: str) -> Fraction:
-    """Return the exact value of a numeral: digits, point, exponent, or a repeating part \\overline{}.
-
-    >>> numeral_value("1.4e-3"), numeral_value(r"0.\\overline{3}")
-    (Fraction(7, 5000), Fraction(1, 3))
-    """
-    if len(text) > LIMITS.digits:
-        raise LimitExceeded("digits")
-    if "\\" in text:
-        head, _, tail = text.partition("\\overline")
-        whole, _, fixed = head.strip().partition(".")
-        repeat = tail.strip(" {}")
-        scale = 10 ** len(fixed)
-        return Fraction(int(whole or "0") * scale + int(fixed or "0"), scale) + Fraction(
-            int(repeat), scale * (10 ** len(repeat) - 1)
-        )
-    mantissa, _, exponent = text.lower().partition("e")
-    if exponent and abs(int(exponent)) > LIMITS.digits:
-        raise LimitExceeded("exponent")
-    return Fraction(f"{mantissa.rstrip('.') or '0'}{'e' + exponent if exponent else ''}")

@@ -1,7 +1,8 @@
 """A pool of worker processes for work that may hang, crash, or eat memory.
 
 The clock of a pair starts when a ready worker gets it, not while it waits or while a worker starts; at its end the
-worker is killed and another one takes its place. No signals are used in this process, and no fork of a threaded process:
+worker is killed and another one takes its place. No signals are used in this process, and no fork of a threaded
+process:
 workers are started as fresh interpreters. Safe to use from threads, from asyncio through `asyncio.to_thread`, and from
 Ray actors.
 """
@@ -25,7 +26,10 @@ from rstar_eval.errors import UserError
 from rstar_eval.grading.types import Outcome
 
 _START_SECONDS = 120.0
-_BOOT = "import sys; sys.path[:0] = {paths!r}; sys.argv = ['worker', {memory!r}]; from rstar_eval.grading.worker import main; main()"
+_BOOT = (
+    "import sys; sys.path[:0] = {paths!r}; sys.argv = ['worker', {memory!r}]; "
+    "from rstar_eval.grading.worker import main; main()"
+)
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMPDIR", "VIRTUAL_ENV")
 
 
@@ -114,7 +118,8 @@ class _Worker:
 class GraderPool:
     """Worker processes for symbolic grading, started when first needed.
 
-    workers: how many pairs run at once. seconds: the clock of one pair. memory: address space of a worker, in bytes. jobs:
+    workers: how many pairs run at once. seconds: the clock of one pair. memory: address space of a worker, in bytes.
+    jobs:
     a worker is replaced after so many pairs, since sympy's caches grow.
 
         with GraderPool(workers=2) as pool:

@@ -13,28 +13,29 @@ from functools import lru_cache
 
 from rstar_eval.grading import tree
 from rstar_eval.grading.brackets import as_set, bracketed, enclosed, matrix, matrix_value, printed, split, union
+from rstar_eval.grading.cursor import ParseError
+from rstar_eval.grading.labels import PREFIX, is_label, label_of
 from rstar_eval.grading.latex import normal_form
 from rstar_eval.grading.limits import LIMITS, LimitExceeded
-from rstar_eval.grading.parse import ParseError, parse
-from rstar_eval.grading.relations import intersect, ordered, solve_chain
+from rstar_eval.grading.parse import parse
+from rstar_eval.grading.relations import complement, intersect, ordered, solve_chain
 from rstar_eval.grading.tokens import Token, spelled, tokenise
 from rstar_eval.grading.tree import Node
 from rstar_eval.grading.units import DEGREE, split_unit
 from rstar_eval.grading.values import Either, Equation, Expr, Items, Labelled, Opaque, Ratio, RealSet, Value, Words
-from rstar_eval.grading.vocabulary import GREEK
 from rstar_eval.grading.words import choice, clock, compact, is_wordy, phrase, plain_text, words_of
 
 _INTEGER = re.compile(r"(?<![\d.,\w])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
 _SPACED = re.compile(r"-?[1-9]\d{0,2}(?:[ ~]\d{3})+(?:\.\d+)?")
-_PREFIX = re.compile(
-    r"(the|our|so|hence|thus|therefore|final|correct|required|only|desired)*(answer|solution|result|value|root)s?(set)?(is|are|equals)?"
-)
 _JOINED = re.compile(r"([A-Za-z]?)(and|or)([A-Za-z]?)")
 _RELATIONS = ("<", "<=", ">", ">=", "!=")
-_BASE = re.compile(r"base(\w+)|(two|three|four|five|six|seven|eight|nine|ten|twelve|sixteen)|(\d+)")
+_IN_BASE = re.compile(
+    r"(-?[0-9][0-9A-Z]*(?:\.[0-9A-Z]+)?)(?:_(?:base)?|(?:in)?base)(-?\d{1,3}|two|three|four|five|six|seven|eight|nine|ten|twelve|sixteen)",
+    re.IGNORECASE,
+)
 _BASE_WORDS = dict(
     zip(
-        "two three four five six seven eight nine ten twelve sixteen".split(),
+        ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve", "sixteen"],
         (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16),
         strict=True,
     )
@@ -170,7 +171,7 @@ def _tail(tokens: Sequence[Token]) -> Value | None:
         if (
             depth == 0
             and index
-            and (token.kind == "name" and token.value in ("is", "are", "equals", "be") or token.value == ":")
+            and ((token.kind == "name" and token.value in ("is", "are", "equals", "be")) or token.value == ":")
         ):
             start = index + 1
     if start is None or start >= len(tokens) or start < 3:
@@ -206,7 +207,7 @@ def _strip(tokens: Sequence[Token]) -> Sequence[Token]:
     letters = ""
     for index, token in enumerate(tokens):
         if token.kind != "name":
-            if index and len(letters) > 4 and _PREFIX.fullmatch(letters):
+            if index and len(letters) > 4 and PREFIX.fullmatch(letters):
                 return tokens[index + (token.value in (":", "=")) :]
             break
         letters += token.value.casefold()
@@ -246,8 +247,6 @@ def _collect(values: list[Value], word: str, tokens: Sequence[Token]) -> Value:
 
 def _excluded(first: RealSet, points: list[RealSet]) -> Value:
     """`x != -1, 4`: the reals without these points."""
-    from rstar_eval.grading.brackets import complement
-
     result: RealSet | None = first
     for item in points:
         other = complement(item)
@@ -275,6 +274,9 @@ def _piece(tokens: Sequence[Token]) -> Value:
         related = _related(tokens)
         if related is not None:
             return related
+    side_by_side = _side_by_side(tokens)
+    if len(side_by_side) > 1:
+        return Items("list", tuple(value_of(piece) for piece in side_by_side))
     made = printed(tokens, value_of) or union(tokens, value_of) or bracketed(tokens, value_of)
     if made is not None:
         return made
@@ -289,6 +291,23 @@ def _piece(tokens: Sequence[Token]) -> Value:
         if all(nodes):
             return Ratio(tuple(node for node in nodes if node))
     return _expression(tokens)
+
+
+def _side_by_side(tokens: Sequence[Token]) -> list[Sequence[Token]]:
+    """Split `(1,2)(3,4)`, tuples without commas between them. Empty if it isn't that."""
+    if not tokens or tokens[0].value != "(" or tokens[-1].value != ")":
+        return []
+    pieces = []
+    start = depth = 0
+    for index, token in enumerate(tokens):
+        depth += (token.kind == "open") - (token.kind == "close")
+        if depth == 0:
+            piece = tokens[start : index + 1]
+            if enclosed(piece) != "(" or len(split(piece[1:-1], ",")) < 2:
+                return []
+            pieces.append(piece)
+            start = index + 1
+    return pieces
 
 
 def _node(tokens: Sequence[Token]) -> Node | None:
@@ -308,7 +327,7 @@ def _expression(tokens: Sequence[Token]) -> Value:
         return _with_matrix(tokens)
     number, base = _based(tokens)
     if base is not None:
-        return Expr(tree.number(int(number)) if number.isdigit() else tree.symbol(number), base=base)
+        return Expr(tree.symbol(number), base=base)
     rest, unit = split_unit(tokens)
     if unit == DEGREE and any(token.value in _ANGLES for token in rest):
         rest, unit = tokens, None
@@ -341,14 +360,14 @@ def _digits(tokens: Sequence[Token]) -> int:
 
 def _based(tokens: Sequence[Token]) -> tuple[str, int | None]:
     """Read 204_5, 204_{five}, 1A3_{16}, 204 (base 5). Returns the digits and the base, or "" and None."""
-    text = "".join(token.value for token in tokens if token.value not in ("{", "}", "(", ")") or token.kind == "number")
-    for sign in ("_", "inbase", "base"):
-        digits, found, base = text.partition(sign)
-        if found and digits.strip() and re.fullmatch(r"[0-9A-Z]+", digits) and digits[0].isdigit():
-            base = base.removeprefix("base").casefold()
-            value = int(base) if base.isdigit() and len(base) < 4 else _BASE_WORDS.get(base)
-            return (digits, value) if value else ("", None)
-    return "", None
+    if len(tokens) < 3 or not any(token.value == "_" or token.value.casefold().endswith("base") for token in tokens):
+        return "", None
+    text = "".join(token.value for token in tokens if token.value not in ("{", "}", "(", ")"))
+    match = _IN_BASE.fullmatch(text)
+    if not match:
+        return "", None
+    base = match[2].casefold()
+    return match[1].lstrip("0") or "0", _BASE_WORDS.get(base) or int(base)
 
 
 def _with_matrix(tokens: Sequence[Token]) -> Value:
@@ -424,16 +443,16 @@ def _sides(tokens: Sequence[Token]) -> tuple[list[str], list[Sequence[Token]]]:
 def _equality(sides: Sequence[Sequence[Token]], signs: Sequence[str]) -> Value | None:
     if any(sign == "equiv" for sign in signs):
         return None
-    if len(sides) == 2 and not _is_label(sides[0]) and _is_label(sides[1]) and "=" in signs:
+    if len(sides) == 2 and not is_label(sides[0]) and is_label(sides[1]) and "=" in signs:
         sides = (sides[1], sides[0])
-    if _is_label(sides[0]):
+    if is_label(sides[0]):
         options = [value_of(side) for side in sides[1:]]
         value = options[0] if len(options) == 1 else Either(tuple(options))
         equation = None
         if len(sides) == 2 and isinstance(value, Expr) and value.unit is None and signs[0] == "=":
             left = _node(sides[0])
             equation = Equation(left, value.node) if left is not None else None
-        return Labelled(_label(sides[0]), value, equation)
+        return Labelled(label_of(sides[0]), value, equation)
     nodes = [_node(_without_unit(side)) for side in sides]
     if all(nodes) and len(sides) == 2 and signs[0] == "=" and any(tree.symbols(node) for node in nodes if node):
         return Equation(nodes[0], nodes[1])  # type: ignore[arg-type]
@@ -442,55 +461,3 @@ def _equality(sides: Sequence[Sequence[Token]], signs: Sequence[str]) -> Value |
     if len(sides) == 2 and "approx" in signs:
         return Either(tuple(value_of(side) for side in sides))
     return None
-
-
-def _is_label(tokens: Sequence[Token]) -> bool:
-    """Whether tokens are a name: x, x_1, y', f(x), P(A), \\angle ABC, |AB|, AB, (x, y), Area."""
-    tokens = [token for token in tokens if token.value not in ("angle", "triangle", "'") or token.kind == "name"]
-    if enclosed(tokens) == "{":
-        tokens = tokens[1:-1]
-    parts = split(tokens, ":")
-    if len(parts) > 1:
-        return all(part and _is_label(part) for part in parts)
-    if not tokens or len(tokens) > 14:
-        return False
-    if tokens[0].value == "|" and tokens[-1].value == "|" and len(tokens) == 3:
-        return tokens[1].kind == "name" and tokens[1].value.isupper()
-    if enclosed(tokens) == "(":
-        return all(
-            len(piece) == 1 and piece[0].kind == "name" or _subscripted(piece) for piece in split(tokens[1:-1], ",")
-        )
-    if tokens[0].kind != "name":
-        return False
-    if len(tokens) == 1 or _subscripted(tokens):
-        return (
-            len(tokens[0].value) == 1
-            or tokens[0].value in GREEK
-            or tokens[0].value.isupper()
-            or len(tokens[0].value) > 3
-            or tokens[0].text
-        )
-    if enclosed(tokens[1:]) == "(" and len(tokens[0].value) == 1:
-        return tokens[0].value in "fghFGHPpyEvsVSraTuNCLRQMqwz" and (
-            tokens[0].value in "PE"
-            or all(token.kind == "name" or token.value in "(,)" or token.kind == "number" for token in tokens[1:])
-        )
-    if tokens[1].value == "_" and tokens[-1].value == ")":
-        cut = next((index for index, token in enumerate(tokens) if token.value == "("), 0)
-        return cut > 0 and _subscripted(tokens[:cut])
-    return all(token.kind == "name" and (len(token.value) > 1 or token.text) for token in tokens)
-
-
-def _subscripted(tokens: Sequence[Token]) -> bool:
-    if len(tokens) < 3 or tokens[0].kind != "name" or tokens[1].value != "_":
-        return False
-    return len(tokens) == 3 or enclosed(tokens[2:]) == "{"
-
-
-def _label(tokens: Sequence[Token]) -> str:
-    words = compact("".join(token.value for token in tokens))
-    return (
-        ""
-        if _PREFIX.fullmatch(words) and len(words) > 4
-        else spelled([token for token in tokens if token.value not in ("angle", "|")])
-    )

@@ -53,6 +53,8 @@ def _half_line(left: Node, sign: str, right: Node, name: str) -> RealSet | None:
         left, right = tree.sub(left, right), tree.ZERO
     if not free(left):
         left, sign, right = right, FLIP[sign], left
+    if left.op == "fn" and left.value == "abs" and sign != "!=":
+        return _absolute(left.args[0], sign, right, name)
     if left != tree.symbol(name):
         if is_infinite(right):
             return None
@@ -69,6 +71,18 @@ def _half_line(left: Node, sign: str, right: Node, name: str) -> RealSet | None:
     if sign[0] == ">":
         return RealSet((Interval(right, tree.INFINITY, closed, False),), name)
     return RealSet((Interval(tree.MINUS_INFINITY, right, False, closed),), name)
+
+
+def _absolute(inner: Node, sign: str, bound: Node, name: str) -> RealSet | None:
+    """Solve |inner| < bound (both sides at once) or |inner| > bound (either side), for a positive bound."""
+    value = real_value(bound)
+    if value is None or value <= 0:
+        return None
+    above = _half_line(inner, sign, bound, name)
+    below = _half_line(inner, FLIP[sign], tree.neg(bound), name)
+    if above is None or below is None:
+        return None
+    return intersect(above, below) if sign[0] == "<" else RealSet(below.parts + above.parts, name)
 
 
 def _linear(left: Node, right: Node, name: str) -> tuple[Node, bool] | None:
@@ -102,7 +116,7 @@ def _less(left: Node, right: Node) -> int | None:
     if one is None or other is None:
         return 0 if left == right else None
     if one in (float("inf"), float("-inf")) or other in (float("inf"), float("-inf")):
-        return (one > other) - (one < other)
+        return int(one > other) - int(one < other)
     if abs(one - other) <= 2.0**-150 * max(abs(one), abs(other)):
         return 0
     return -1 if one < other else 1
@@ -152,8 +166,7 @@ def complement(inner: RealSet) -> RealSet | None:
 
 
 def ordered(real_set: RealSet) -> tuple[Interval, ...] | None:
-    """The parts in order, with touching and overlapping ones joined and empty ones dropped; None if ends can't be put in
-    order."""
+    """The parts in order, touching and overlapping ones joined, empty ones dropped; None if ends have no order."""
     parts = []
     for part in real_set.parts:
         low, high = position(part.low), position(part.high)

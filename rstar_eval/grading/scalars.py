@@ -19,7 +19,7 @@ def same_expr(gold: Expr, pred: Expr, tolerance: Tolerance) -> bool:
     Raises Undecided if a side can't be evaluated.
     """
     if gold.base or pred.base:
-        return (gold.base == pred.base or not gold.base or not pred.base) and gold.node == pred.node
+        return (gold.base == pred.base or not gold.base or not pred.base) and _numeral(gold) == _numeral(pred)
     relative = _relative(gold, pred, tolerance)
     if gold.unit != pred.unit and {gold.unit, pred.unit} & {DEGREE, DOLLAR, CENT}:
         converted = _converted(gold, pred)
@@ -30,6 +30,11 @@ def same_expr(gold: Expr, pred: Expr, tolerance: Tolerance) -> bool:
     if gold.percent != pred.percent:
         return _percent(gold, pred, relative)
     return same_node(gold.node, pred.node, relative)
+
+
+def _numeral(side: Expr) -> str:
+    """The digits as written: a number in a base is compared by its digits, and a missing base like a missing unit."""
+    return str(side.node.value)
 
 
 def _relative(gold: Expr, pred: Expr, tolerance: Tolerance) -> float:
@@ -72,7 +77,7 @@ def _percent(gold: Expr, pred: Expr, relative: float) -> bool:
 
 
 def same_node(gold: Node, pred: Node, relative: float = 0.0) -> bool:
-    """Whether two expressions are equal; the base of a plain `log` may be e or 10, a constant of integration any name."""
+    """Whether two expressions are equal. A plain `log` may have base e or 10, a constant of integration any name."""
     if equal(gold, pred, relative):
         return True
     if not free(gold) and not free(pred):

@@ -13,13 +13,20 @@ _CODE = re.compile(
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _WORD = re.compile(r"(?<!\\)\b[A-Za-z]{5,}")
-_NUMBER = re.compile(r"\d{16,}")
+_LARGE = re.compile(r"\d{7,}|!\s*\)*\s*!|\^\s*\{?[^{}]*\^|\^\s*\{?\s*-?\d{4,}")
 
 
 def may_be_symbolic(reading: Reading) -> bool:
     """Whether a reading that no rule decided may be handed to math-verify and sympy."""
     text = reading.normal
-    if not text or len(text) > _LONGEST or _CODE.search(text) or _NUMBER.search(text) or text.count("^") > 12:
+    if (
+        not text
+        or len(text) > _LONGEST
+        or _CODE.search(text)
+        or _LARGE.search(text)
+        or text.count("^") > 12
+        or text.count("!") > 3
+    ):
         return False
     for name in _COMMAND.findall(text):
         if name not in COMMANDS and not any(name.startswith(known) for known in GLUED if len(known) > 1):

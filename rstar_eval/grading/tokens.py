@@ -23,7 +23,7 @@ class Token(NamedTuple):
 _PATTERN = re.compile(
     r"""(?P<space>[ ~\t\n]+)
     |(?P<number>(?:\d+(?:\.\d*\\overline\s*\{\d+\}|\.\d+|\.(?![\d.]))?|\.\d*\\overline\s*\{\d+\}|\.\d+)(?:[eE][+-]?\d+(?![\dA-Za-z.]))?)
-    |(?P<name>[A-Za-z]+)
+    |(?P<name>Point[23]D|(?:log1?[02]|atan2|float64|float32|int64|int32)(?=\()|[A-Za-z]+)
     |\\(?P<command>[A-Za-z]+)
     |(?P<escaped>\\[^A-Za-z])
     |(?P<sign>\*\*|<=|>=|!=|==|=<|=>|->|:=|\.\.\.|&&|\|\||[^\s])""",
@@ -35,16 +35,22 @@ _ESCAPED = {
 }  # fmt: skip
 _SIGN = {"**": "^", "=<": "<=", "=>": ">=", "==": "=", ":=": "=", "&&": "&", "||": "|"}
 _SIGN_COMMANDS = {
-    "le": "<=", "leq": "<=", "leqslant": "<=", "leqq": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=", "geqq": ">=", "lt": "<",
+    "le": "<=", "leq": "<=", "leqslant": "<=", "leqq": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=", "geqq": ">=",
+    "lt": "<",
     "gt": ">", "ne": "!=", "neq": "!=", "times": "*", "cdot": "*", "ast": "*", "div": "/", "colon": ":", "mid": "|",
-    "lvert": "|", "rvert": "|", "vert": "|", "lVert": "|", "rVert": "|", "Vert": "|", "backslash": "setminus", "land": "&", "wedge": "&",
-    "lor": "or", "vee": "or", "prime": "'", "lbrack": "[", "rbrack": "]", "simeq": "approx", "cong": "approx", "doteq": "=",
+    "lvert": "|", "rvert": "|", "vert": "|", "lVert": "|", "rVert": "|", "Vert": "|", "backslash": "setminus",
+    "land": "&", "wedge": "&",
+    "lor": "or", "vee": "or", "prime": "'", "lbrack": "[", "rbrack": "]", "simeq": "approx", "cong": "approx",
+    "doteq": "=",
     "lparen": "(", "rparen": ")", "percent": "%", "bullet": "*", "star": "*",
 }  # fmt: skip
 _SAME = {
-    "infin": "infty", "varnothing": "emptyset", "oslash": "emptyset", "O": "emptyset", "varphi": "phi", "varepsilon": "epsilon",
-    "vartheta": "theta", "isin": "in", "bigcup": "bigcup", "union": "cup", "dots": "ldots", "cdots": "ldots", "textdegree": "degree",
-    "tg": "tan", "ctg": "cot", "cosec": "csc", "arctg": "arctan", "dbinom": "binom", "tbinom": "binom", "choose": "choose",
+    "infin": "infty", "varnothing": "emptyset", "oslash": "emptyset", "O": "emptyset", "varphi": "phi", "varepsilon":
+    "epsilon",
+    "vartheta": "theta", "isin": "in", "bigcup": "bigcup", "union": "cup", "dots": "ldots", "cdots": "ldots",
+    "textdegree": "degree",
+    "tg": "tan", "ctg": "cot", "cosec": "csc", "arctg": "arctan", "dbinom": "binom", "tbinom": "binom", "choose":
+    "choose",
     "implies": "to", "Rightarrow": "to", "rightarrow": "to", "Leftrightarrow": "iff",
 }  # fmt: skip
 _BRACKETS = {"lbrace": r"\{", "lfloor": "floor", "lceil": "ceil", "langle": "<"}
@@ -136,12 +142,8 @@ def spelled(tokens: list[Token] | tuple[Token, ...]) -> str:
         return "\x1f".join(values)
     kept = []
     for index, value in enumerate(values):
-        if (
-            value == "{"
-            and values[index + 2 : index + 3] == ["}"]
-            or value == "}"
-            and index > 1
-            and values[index - 2] == "{"
+        if (value == "{" and values[index + 2 : index + 3] == ["}"]) or (
+            value == "}" and index > 1 and values[index - 2] == "{"
         ):
             continue
         kept.append(value)

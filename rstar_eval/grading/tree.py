@@ -8,9 +8,12 @@ from typing import NamedTuple
 
 
 class Node(NamedTuple):
-    """One node. `op` is one of num (value: Fraction), sym (value: name), const (value: pi, e, i, oo, nan), add, mul, div,
+    """One node.
+
+    `op` is one of num (value: Fraction), sym (value: name), const (value: pi, e, i, oo, nan), add, mul, div,
     neg, pow, root, fn (value: function name), call (value: letter), deg, pct, pm, mp, series (value: sum or prod; args
-    variable, first, last, body), matrix (value: number of columns)."""
+    variable, first, last, body), matrix (value: number of columns).
+    """
 
     op: str
     args: tuple[Node, ...] = ()
@@ -23,7 +26,7 @@ def number(value: int | Fraction) -> Node:
 
 
 ZERO, ONE, MINUS_ONE = number(0), number(1), number(-1)
-PI, E, I = Node("const", (), "pi"), Node("const", (), "e"), Node("const", (), "i")
+PI, EULER, IMAGINARY = Node("const", (), "pi"), Node("const", (), "e"), Node("const", (), "i")
 INFINITY, NAN = Node("const", (), "oo"), Node("const", (), "nan")
 MINUS_INFINITY = Node("neg", (INFINITY,))
 

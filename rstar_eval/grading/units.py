@@ -6,33 +6,86 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rstar_eval.grading.tokens import Token
-from rstar_eval.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK, JOINERS, MANY_ARGUMENTS
+from rstar_eval.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK, JOINERS, MANY_ARGUMENTS, names
 
-_NAMES = {
-    "metre": "m meter meters metre metres", "centimetre": "cm centimeter centimeters centimetre centimetres cms",
-    "millimetre": "mm millimeter millimeters millimetre millimetres", "kilometre": "km kilometer kilometers kilometre kilometres kms",
-    "decimetre": "dm decimeter decimeters", "inch": "in inch inches", "foot": "ft foot feet", "yard": "yd yds yard yards",
-    "mile": "mi mile miles", "gram": "g gram grams gm gms", "kilogram": "kg kilogram kilograms kgs", "milligram": "mg milligram milligrams",
-    "pound": "lb lbs pound pounds", "ounce": "oz ounce ounces", "ton": "ton tons tonne tonnes", "litre": "l liter liters litre litres",
-    "millilitre": "ml milliliter milliliters millilitre millilitres", "gallon": "gal gallon gallons", "quart": "qt quart quarts",
-    "cup": "cup cups", "pint": "pt pint pints", "second": "s sec secs second seconds", "minute": "min mins minute minutes",
-    "hour": "h hr hrs hour hours", "day": "d day days", "week": "wk week weeks", "month": "month months", "year": "yr yrs year years",
-    "degree": "degree degrees deg", "radian": "rad rads radian radians", "kelvin": "k kelvin kelvins", "celsius": "c celsius centigrade",
-    "fahrenheit": "f fahrenheit", "newton": "n newton newtons", "joule": "j joule joules", "watt": "w watt watts",
-    "volt": "v volt volts", "ampere": "a amp amps ampere amperes", "ohm": "ohm ohms", "hertz": "hz hertz", "pascal": "pa pascal pascals",
-    "coulomb": "coulomb coulombs", "mole": "mol mole moles", "dollar": "dollar dollars usd bucks", "cent": "cent cents",
-    "euro": "euro euros eur", "yen": "yen", "yuan": "yuan rmb", "rupee": "rupee rupees", "byte": "byte bytes", "megabyte": "mb megabyte megabytes",
-    "acre": "acre acres", "hectare": "hectare hectares", "knot": "knot knots", "tesla": "t tesla", "percentage": "percentage",
-    "gigabyte": "gb gigabyte gigabytes", "kilobyte": "kb kilobyte kilobytes", "kilowatt": "kw kilowatt kilowatts",
-    "micrometre": "um micrometer micrometers", "nanometre": "nm nanometer nanometers", "ampersand": "",
-}  # fmt: skip
-_CANONICAL = {word: name for name, words in _NAMES.items() for word in words.split()}
+_CANONICAL = names(
+    {
+        "metre": "m meter meters metre metres",
+        "centimetre": "cm centimeter centimeters centimetre centimetres cms",
+        "millimetre": "mm millimeter millimeters millimetre millimetres",
+        "kilometre": "km kilometer kilometers kilometre kilometres kms",
+        "decimetre": "dm decimeter decimeters",
+        "inch": "in inch inches",
+        "foot": "ft foot feet",
+        "yard": "yd yds yard yards",
+        "mile": "mi mile miles",
+        "gram": "g gram grams gm gms",
+        "kilogram": "kg kilogram kilograms kgs",
+        "milligram": "mg milligram milligrams",
+        "pound": "lb lbs pound pounds",
+        "ounce": "oz ounce ounces",
+        "ton": "ton tons tonne tonnes",
+        "litre": "l liter liters litre litres",
+        "millilitre": "ml milliliter milliliters millilitre millilitres",
+        "gallon": "gal gallon gallons",
+        "quart": "qt quart quarts",
+        "cup": "cup cups",
+        "pint": "pt pint pints",
+        "second": "s sec secs second seconds",
+        "minute": "min mins minute minutes",
+        "hour": "h hr hrs hour hours",
+        "day": "d day days",
+        "week": "wk week weeks",
+        "month": "month months",
+        "year": "yr yrs year years",
+        "degree": "degree degrees deg",
+        "radian": "rad rads radian radians",
+        "kelvin": "k kelvin kelvins",
+        "celsius": "c celsius centigrade",
+        "fahrenheit": "f fahrenheit",
+        "newton": "n newton newtons",
+        "joule": "j joule joules",
+        "watt": "w watt watts",
+        "volt": "v volt volts",
+        "ampere": "a amp amps ampere amperes",
+        "ohm": "ohm ohms",
+        "hertz": "hz hertz",
+        "pascal": "pa pascal pascals",
+        "coulomb": "coulomb coulombs",
+        "mole": "mol mole moles",
+        "dollar": "dollar dollars usd bucks",
+        "cent": "cent cents",
+        "euro": "euro euros eur",
+        "yen": "yen",
+        "yuan": "yuan rmb",
+        "rupee": "rupee rupees",
+        "byte": "byte bytes",
+        "megabyte": "mb megabyte megabytes",
+        "acre": "acre acres",
+        "hectare": "hectare hectares",
+        "knot": "knot knots",
+        "tesla": "t tesla",
+        "percentage": "percentage",
+        "gigabyte": "gb gigabyte gigabytes",
+        "kilobyte": "kb kilobyte kilobytes",
+        "kilowatt": "kw kilowatt kilowatts",
+        "micrometre": "um micrometer micrometers",
+        "nanometre": "nm nanometer nanometers",
+    }
+)
 _COMPOUND = {
-    "mph": (("mile", 1), ("hour", -1)), "kph": (("kilometre", 1), ("hour", -1)), "kmh": (("kilometre", 1), ("hour", -1)),
-    "kmph": (("kilometre", 1), ("hour", -1)), "fps": (("foot", 1), ("second", -1)), "rpm": (("revolution", 1), ("minute", -1)),
-    "mps": (("metre", 1), ("second", -1)), "cc": (("centimetre", 3),), "sqft": (("foot", 2),),
-}  # fmt: skip
+    "mph": (("mile", 1), ("hour", -1)),
+    "kph": (("kilometre", 1), ("hour", -1)),
+    "kmh": (("kilometre", 1), ("hour", -1)),
+    "kmph": (("kilometre", 1), ("hour", -1)),
+    "fps": (("foot", 1), ("second", -1)),
+    "rpm": (("revolution", 1), ("minute", -1)),
+    "mps": (("metre", 1), ("second", -1)),
+    "cc": (("centimetre", 3),),
+    "sqft": (("foot", 2),),
+}
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
+_LONGEST = 24
 _FILLERS = frozenset(
     ["of", "the", "a", "an", "each", "total", "in", "all", "long", "old", "about", "exactly", "more", "tall", "wide"]
 )
@@ -56,7 +109,7 @@ CENT = Unit(frozenset([("cent", 1)]))
 
 
 def agree(left: Unit | None, right: Unit | None) -> bool:
-    """Whether two units don't contradict each other: a missing one agrees with any, an explicitly different one doesn't."""
+    """Whether two units don't contradict each other: a missing one agrees with any."""
     if left is None or right is None or left.generic or right.generic or left.parts == right.parts:
         return True
     if not left.known and not right.known:
@@ -68,7 +121,7 @@ def agree(left: Unit | None, right: Unit | None) -> bool:
 def canonical(word: str, text: bool) -> str | None:
     """Return the name of the unit that a word stands for, or None. A plain single letter is none (it is a variable)."""
     if len(word) == 1:
-        if not text or word not in _SINGLE_LETTERS and word.lower() not in ("l",):
+        if not text or (word not in _SINGLE_LETTERS and word.lower() not in ("l",)):
             return None
         return _CANONICAL.get(word.lower())
     return _CANONICAL.get(word.lower())
@@ -88,7 +141,7 @@ def is_unit_word(word: str, text: bool) -> bool:
         return True
     if word in FUNCTIONS or word in GREEK or word in CONSTANTS or word in JOINERS or word in MANY_ARGUMENTS:
         return False
-    return len(word) >= 2 and text or len(word) >= 4
+    return (len(word) >= 2 and text) or len(word) >= 4
 
 
 def split_unit(tokens: Sequence[Token]) -> tuple[Sequence[Token], Unit | None]:
@@ -102,7 +155,7 @@ def split_unit(tokens: Sequence[Token]) -> tuple[Sequence[Token], Unit | None]:
         return [tokens[0], *tokens[2:]], DOLLAR
     if len(tokens) > 1 and tokens[-1].value == "$":
         return tokens[:-1], DOLLAR
-    for index in range(1, len(tokens)):
+    for index in range(max(1, len(tokens) - _LONGEST), len(tokens)):
         token = tokens[index]
         if (token.kind == "name" or token.value == "degree") and _can_start(tokens, index):
             unit = _read(tokens[index:])
@@ -115,9 +168,9 @@ def _can_start(tokens: Sequence[Token], index: int) -> bool:
     before, token = tokens[index - 1], tokens[index]
     if token.value == "degree":
         return before.kind in ("number", "close", "name") and index >= 1
-    if before.kind not in ("number", "close", "command") and not (before.kind == "name" and len(before.value) <= 2):
-        if before.value not in ("%", "!"):
-            return False
+    short = before.kind == "name" and len(before.value) <= 2
+    if before.kind not in ("number", "close", "command") and not short and before.value not in ("%", "!"):
+        return False
     if before.kind == "command" and before.value not in ("infty", "degree"):
         return False
     if len(token.value) == 1:
@@ -156,12 +209,12 @@ def _read(tokens: Sequence[Token]) -> Unit | None:
             elif word in _FILLERS and word != "in":
                 pass
             else:
-                name = canonical(token.value, token.text or token.spaced == "~" or index > 0)
-                if name is None and not (token.text or len(word) >= 3):
+                unit = canonical(token.value, token.text or token.spaced == "~" or index > 0)
+                if unit is None and not (token.text or len(word) >= 3):
                     return None
-                counted = counted or name is None
-                known = known or name is not None
-                last = name or _counted(word)
+                counted = counted or unit is None
+                known = known or unit is not None
+                last = unit or _counted(word)
                 if last in ("celsius", "fahrenheit"):
                     parts.pop("degree", None)
                 parts[last] = parts.get(last, 0) + side * power_ahead
@@ -171,10 +224,10 @@ def _read(tokens: Sequence[Token]) -> Unit | None:
         elif token.value in ("*", "-") and last and index + 1 < len(tokens) and tokens[index + 1].kind == "name":
             pass
         elif token.value == "^" and last in parts:
-            power, used = _power(tokens[index + 1 :])
-            if power is None:
+            written, used = _power(tokens[index + 1 :])
+            if written is None:
                 return None
-            parts[last] = (1 if parts[last] > 0 else -1) * power
+            parts[last] = (1 if parts[last] > 0 else -1) * written
             index += used
         elif token.value == "." and last:
             pass

@@ -16,8 +16,11 @@ _NONE = re.compile(
 _ALL = re.compile(
     r"(for)?(all|any|every|setofall|thesetofall|x?isall)?(real(number|value)?s?|reals|setofreals)(ofx|x)?"
 )
-_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty".split()
-_NUMBER_WORDS = {word: value for value, word in enumerate(_NUMBERS)} | {
+_NUMBERS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
+)
+_NUMBER_WORDS = {word: value for value, word in enumerate(str.split(_NUMBERS))} | {
     "thirty": 30,
     "forty": 40,
     "fifty": 50,
@@ -26,13 +29,37 @@ _NUMBER_WORDS = {word: value for value, word in enumerate(_NUMBERS)} | {
     "onehundred": 100,
     "onethousand": 1000,
 }
+_WHOLE = re.compile(
+    r"(?:the)?(?:setof)?(?:all|any|every)?(?:the)?(?:setz|(integer|naturalnumber|rationalnumber)s?)|set([nq])"
+)
 _CLOCK = re.compile(
     r"(?:at)?(\d{1,2})(?::(\d\d))?(?::(\d\d))?\(?(a\.?m\.?|p\.?m\.?|noon|midnight|o'?clock)?\)?\.?(?:on([a-z]+))?"
 )
-_CHOICE = re.compile(r"(?:(?:the)?(?:correct)?(?:answer|option|choice)s?(?:is|:)?)?\(?([A-Za-z])\)?[.):]?")
+_CHOICE = re.compile(r"(?i:(?:the)?(?:correct)?(?:answer|option|choice)s?(?:is|:)?)?\(?([A-Za-z])\)?[.):]?")
 _CHOICE_TEXT = re.compile(r"(?:\(([A-Z])\)|([A-Z])[.):])\s*(\S.*)", re.DOTALL)
 _CHOICE_LIST = re.compile(r"\(?[A-Z](?:\)?(?:,|and|&)\(?[A-Z]){1,9}\)?")
 _YES_NO = re.compile(r"(yes|no|true|false)\b[\s.,;:!]+(?=[a-z])", re.IGNORECASE)
+_SHORT_WORDS = frozenset(
+    [
+        "yes",
+        "no",
+        "odd",
+        "one",
+        "two",
+        "six",
+        "ten",
+        "all",
+        "any",
+        "sun",
+        "mon",
+        "tue",
+        "wed",
+        "thu",
+        "fri",
+        "sat",
+        "not",
+    ]
+)
 _MARKS = re.compile(r"[\s.,;:!?'\"`()\[\]{}$~\\]+")
 REALS = RealSet((Interval(tree.MINUS_INFINITY, tree.INFINITY, False, False),))
 EMPTY = Items("set", ())
@@ -60,6 +87,9 @@ def phrase(words: str) -> Value | None:
         return EMPTY
     if words in ("setr", "setreals", "r") or _ALL.fullmatch(words):
         return REALS
+    whole = _WHOLE.fullmatch(words)
+    if whole:
+        return Words(f"set of {(whole[1] or whole[2] or 'i')[0].replace('q', 'r')}")
     if words in _NUMBER_WORDS:
         from rstar_eval.grading.values import Expr
 
@@ -121,6 +151,8 @@ def is_wordy(tokens: Sequence[Token]) -> bool:
         for token in tokens
     ):
         return False
+    if len(tokens) == 1 and tokens[0].value.casefold() in _SHORT_WORDS:
+        return True
     total = sum(len(token.value) for token in letters)
     run = max(len(token.value) for token in letters)
     if total < 2:

@@ -2,7 +2,8 @@
 
 Started by `pool` as a fresh interpreter. Layers around what runs here: an address-space limit, no core dumps, no new or
 larger files, an alarm without a handler that ends the process shortly after the time limit even if its parent is gone,
-and, once the libraries are loaded, an audit hook that refuses processes, sockets, and opening files for writing. None of
+and, once the libraries are loaded, an audit hook that refuses processes, sockets, and opening files for writing.
+None of
 them makes it a sandbox for arbitrary code: they back up the rule that no answer is ever evaluated as Python.
 """
 
@@ -14,11 +15,13 @@ import sys
 import time
 from typing import Any
 
-_REFUSED = (
-    "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "subprocess.Popen", "socket.", "os.remove", "os.rename",
-    "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown", "shutil.", "pty.spawn", "ctypes.dlopen",
-    "os.kill", "urllib.Request", "ftplib.", "smtplib.", "webbrowser.open", "os.putenv", "tempfile.",
-)  # fmt: skip
+_REFUSED = tuple(
+    str.split(
+        "os.system os.exec os.posix_spawn os.spawn os.fork os.forkpty subprocess.Popen socket. os.remove os.rename "
+        "os.rmdir os.mkdir os.link os.symlink os.truncate os.chmod os.chown shutil. pty.spawn ctypes.dlopen os.kill "
+        "urllib.Request ftplib. smtplib. webbrowser.open os.putenv tempfile."
+    )
+)
 _GRACE = 1.0
 
 
@@ -43,7 +46,7 @@ def _alarm(seconds: float) -> None:
 
 def _guard(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open":
-        mode, flags = (arguments[1:3] + (None, None))[:2]
+        mode, flags = (*arguments[1:3], None, None)[:2]
         writes = isinstance(mode, str) and any(letter in mode for letter in "wax+")
         if writes or (isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
             raise PermissionError("a grading worker may not write files")

@@ -1,0 +1,69 @@
+"""Names that an answer may carry in front: x =, f(x) =, P(A) =, \\angle ABC =, (x, y) =, "the answer is"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rstar_eval.grading.brackets import enclosed, split
+from rstar_eval.grading.tokens import Token, spelled
+from rstar_eval.grading.vocabulary import GREEK
+from rstar_eval.grading.words import compact
+
+PREFIX = re.compile(
+    r"(the|our|so|hence|thus|therefore|final|correct|required|only|desired)*(answer|solution|result|value|root)s?(set)?"
+    r"(is|are|equals)?"
+)
+
+
+def is_label(tokens: Sequence[Token]) -> bool:
+    """Whether tokens are a name: x, x_1, y', f(x), P(A), \\angle ABC, |AB|, AB, (x, y), Area."""
+    tokens = [token for token in tokens if token.value not in ("angle", "triangle", "'") or token.kind == "name"]
+    if enclosed(tokens) == "{":
+        tokens = tokens[1:-1]
+    parts = split(tokens, ":")
+    if len(parts) > 1:
+        return all(part and is_label(part) for part in parts)
+    if not tokens or len(tokens) > 14:
+        return False
+    if tokens[0].value == "|" and tokens[-1].value == "|" and len(tokens) == 3:
+        return tokens[1].kind == "name" and tokens[1].value.isupper()
+    if enclosed(tokens) == "(":
+        return all(
+            (len(piece) == 1 and piece[0].kind == "name") or _subscripted(piece) for piece in split(tokens[1:-1], ",")
+        )
+    if tokens[0].kind != "name":
+        return False
+    if len(tokens) == 1 or _subscripted(tokens):
+        return (
+            len(tokens[0].value) == 1
+            or tokens[0].value in GREEK
+            or tokens[0].value.isupper()
+            or len(tokens[0].value) > 3
+            or tokens[0].text
+        )
+    if enclosed(tokens[1:]) == "(" and len(tokens[0].value) == 1:
+        return tokens[0].value in "fghFGHPpyEvsVSraTuNCLRQMqwz" and (
+            tokens[0].value in "PE"
+            or all(token.kind == "name" or token.value in "(,)" or token.kind == "number" for token in tokens[1:])
+        )
+    if tokens[1].value == "_" and tokens[-1].value == ")":
+        cut = next((index for index, token in enumerate(tokens) if token.value == "("), 0)
+        return cut > 0 and _subscripted(tokens[:cut])
+    return all(token.kind == "name" and (len(token.value) > 1 or token.text) for token in tokens)
+
+
+def _subscripted(tokens: Sequence[Token]) -> bool:
+    if len(tokens) < 3 or tokens[0].kind != "name" or tokens[1].value != "_":
+        return False
+    return len(tokens) == 3 or enclosed(tokens[2:]) == "{"
+
+
+def label_of(tokens: Sequence[Token]) -> str:
+    """The spelling of a name; "" for words that name no variable."""
+    words = compact("".join(token.value for token in tokens))
+    return (
+        ""
+        if PREFIX.fullmatch(words) and len(words) > 4
+        else spelled([token for token in tokens if token.value not in ("angle", "|")])
+    )

@@ -1,0 +1,348 @@
+"""Properties: reflexive on real references, invariant under rewriting, symmetric where claimed, never a surprise."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from rstar_eval.grading import grade
+from rstar_eval.grading.group import equivalent
+from rstar_eval.grading.ladder import Passed, decide
+
+TASKS = ("GSM8K", "MATH", "aime2024", "amc23", "collegemath", "gaokao2023en", "math500", "olympiadbench", "omni")
+
+
+def golds(folder: Path, task: str) -> list[str]:
+    records = json.loads((folder / "benchmarks" / f"{task}_test.json").read_text())
+    records = records if isinstance(records, list) else list(records.values())
+    found = []
+    for record in records:
+        answer = record["answer"]
+        found.extend(map(str, answer) if isinstance(answer, list) else [str(answer)])
+    return sorted({answer for answer in found if answer.strip()})
+
+
+def outcome(gold: str, pred: str) -> str:
+    """The verdict of the rules in this process; "passed" if only the symbolic stage could tell."""
+    verdict = decide(gold, pred)
+    return "passed" if isinstance(verdict, Passed) else verdict.outcome
+
+
+REWRITINGS: dict[str, Callable[[str], str]] = {
+    "itself": lambda text: text,
+    "space around": lambda text: f"  {text}\n",
+    "in dollars": lambda text: f"${text}$" if "$" not in text.replace(r"\$", "") else text,
+    "boxed": lambda text: f"\\boxed{{{text}}}" if text.count("{") == text.count("}") else text,
+    "dfrac": lambda text: text.replace(r"\frac", r"\dfrac"),
+    "a full stop": lambda text: text if text.endswith((".", "!")) else f"{text}.",
+    "spaced signs": lambda text: re.sub(r"(?<![,{\\^_])([=+])(?![}\\])", r" \1 ", text),
+    "thin spaces": lambda text: (
+        re.sub(r"(?<![\\A-Za-z]),(?=[^\\!\d}])", r",\\,", text) if "\\text" not in text else text
+    ),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_reference_equals_its_own_rewritings(shared_data: Path, task: str) -> None:
+    failures = []
+    answers = golds(shared_data, task)
+    for gold in answers:
+        for name, rewrite in REWRITINGS.items():
+            if outcome(gold, rewrite(gold)) != "correct":
+                failures.append((name, gold))
+    allowed = (
+        len(answers) * len(REWRITINGS) // 2_000
+    )  # prose with displays inside, where a rewriting changes what is one
+    assert not [failure for failure in failures if failure[0] == "itself"]
+    assert len(failures) <= allowed, failures[:10]
+
+
+def test_no_reference_is_over_a_cap(shared_data: Path) -> None:
+    for task in TASKS:
+        assert not [gold for gold in golds(shared_data, task) if outcome(gold, "another") == "grader_error"]
+
+
+# generated expressions
+
+NUMBERS = st.fractions(min_value=-50, max_value=50, max_denominator=12)
+LETTERS = st.sampled_from("xyzabn")
+
+
+def latex_number(value: Fraction) -> str:
+    if value.denominator == 1:
+        return str(value.numerator)
+    sign = "-" if value < 0 else ""
+    return f"{sign}\\frac{{{abs(value.numerator)}}}{{{value.denominator}}}"
+
+
+def combine(parts: st.SearchStrategy[tuple[str, str]]) -> st.SearchStrategy[tuple[str, str]]:
+    """Pairs of spellings (LaTeX, Python) of one expression."""
+    two = st.tuples(parts, parts)
+    return st.one_of(
+        two.map(lambda ab: (f"{ab[0][0]}+{ab[1][0]}", f"({ab[1][1]}) + ({ab[0][1]})")),
+        two.map(lambda ab: (f"\\left({ab[0][0]}\\right)\\left({ab[1][0]}\\right)", f"({ab[1][1]})*({ab[0][1]})")),
+        two.map(
+            lambda ab: (
+                f"\\dfrac{{{ab[0][0]}}}{{3+\\left({ab[1][0]}\\right)^2}}",
+                f"({ab[0][1]})/(3 + ({ab[1][1]})**2)",
+            )
+        ),
+        parts.map(lambda a: (f"\\sqrt{{5+\\left({a[0]}\\right)^{{2}}}}", f"sqrt(({a[1]})**2 + 5)")),
+        parts.map(lambda a: (f"\\sin\\left({a[0]}\\right)", f"sin({a[1]})")),
+    )
+
+
+LEAVES = st.one_of(
+    NUMBERS.map(lambda value: (latex_number(value), f"({value.numerator}/{value.denominator})")),
+    LETTERS.map(lambda name: (name, name)),
+    st.just((r"\pi", "pi")),
+)
+EXPRESSIONS = st.recursive(LEAVES, combine, max_leaves=6)
+
+
+@given(EXPRESSIONS)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_an_expression_equals_its_printed_form_both_ways(pair: tuple[str, str]) -> None:
+    latex, printed = pair
+    assert outcome(latex, printed) == "correct"
+    assert outcome(printed, latex) == "correct"
+
+
+@given(EXPRESSIONS, NUMBERS)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_an_expression_differs_from_itself_plus_a_number(pair: tuple[str, str], extra: Fraction) -> None:
+    assume(extra != 0)
+    latex, printed = pair
+    assert outcome(latex, f"({printed}) + ({extra.numerator}/{extra.denominator})") == "wrong"
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=6), st.randoms())
+@settings(max_examples=100, deadline=None)
+def test_lists_are_unordered_and_tuples_ordered(values: list[Fraction], random: object) -> None:
+    shuffled = sorted(values, key=lambda value: (value.denominator, value))
+    one, other = (", ".join(map(latex_number, items)) for items in (values, shuffled))
+    assert outcome(one, other) == "correct"
+    if len(values) > 1:
+        assert outcome(f"({one})", f"({other})") == ("correct" if values == shuffled else "wrong")
+
+
+@given(NUMBERS, NUMBERS)
+@settings(max_examples=150, deadline=None)
+def test_numbers_are_equal_only_if_they_are(left: Fraction, right: Fraction) -> None:
+    spelled = f"{right.numerator}/{right.denominator}"
+    assert (outcome(latex_number(left), spelled) == "correct") == (left == right)
+
+
+ANSWERS = st.sampled_from(
+    ["1/2", "0.5", r"25\%", "0.25", "25", "x=5", "5", "(1,2)", "1,2", "2,1", "[1,2]", "x>2", r"(2,\infty)", "5 cm",
+    "5 m", "B", "(B) 5",
+     "yes", "204_5", "204", "4:30 pm", "16:30", "3:4", "y=2x", "2x", "2x-y=0", r"\sqrt2", "1.4142135623730951", ""]
+)  # fmt: skip
+
+
+@given(ANSWERS, ANSWERS)
+@settings(max_examples=300, deadline=None)
+def test_equivalent_is_symmetric_and_reflexive(left: str, right: str) -> None:
+    assert equivalent(left, left, symbolic=False)
+    assert equivalent(left, right, symbolic=False) == equivalent(right, left, symbolic=False)
+
+
+# fuzz
+
+FRAGMENTS = st.sampled_from(
+    [
+        *[
+            r"\frac",
+            r"\dfrac",
+            r"\sqrt",
+            r"\sqrt[3]",
+            r"\left(",
+            r"\right)",
+            r"\left[",
+            r"\right]",
+            r"\{",
+            r"\}",
+            r"{",
+            r"}",
+            r"(",
+            r")",
+            r"[",
+            r"]",
+            r"|",
+            r",",
+            r";",
+            r":",
+            r".",
+            r"+",
+            r"-",
+            r"*",
+            r"/",
+            r"^",
+            r"_",
+            r"!",
+            r"=",
+            r"<",
+            r">",
+            r"\le",
+            r"\ge",
+            r"\ne",
+            r"\in",
+            r"\cup",
+            r"\cap",
+            r"\pm",
+            r"\infty",
+            r"\pi",
+            r"\sin",
+            r"\cos^2",
+            r"\log_2",
+            r"\ln",
+            r"\text{",
+            r"\mathrm{cm}",
+            r"\begin{pmatrix}",
+            r"\end{pmatrix}",
+            r"&",
+            r"\\",
+            r"\boxed{",
+            r"$",
+            r"\$",
+            r"\%",
+            r"%",
+            r"°",
+            r"²",
+            r"½",
+            r"√",
+            r"×",
+            r"−",
+            r"π",
+            r"∞",
+            r"0",
+            r"1",
+            r"2",
+            r"3",
+            r"12",
+            r"3.14",
+            r"1e5",
+            r"1e-300",
+            r"x",
+            r"y",
+            r"n",
+            r"i",
+            r"e",
+            r"I",
+            r"E",
+            r"pi",
+            r"oo",
+            r"sqrt(",
+            r"Rational(",
+            r"Matrix([[",
+            r"Interval(",
+            r"and",
+            r"or",
+            r"base",
+            r"degrees",
+            r"5:05",
+            r"pm",
+            r"\sum_{k=1}^{",
+            r"\binom",
+            r"\lfloor",
+            r"\rfloor",
+            r"'",
+            r"\overline{3}",
+            r"0.\overline{",
+            r"\angle",
+            r"ABC",
+            r"Yes",
+            r"No",
+            r"None",
+            r"nan",
+            r"\emptyset",
+            r"\setminus",
+            r"\mathbb{R}",
+            r"!=",
+            r"<=",
+            r"**",
+            r"//",
+            r"\over",
+            r"~",
+            r"\,",
+            r"\!",
+            r"\quad",
+            r"10^{10^{10}}",
+            r"9!",
+            r"!!",
+            r"\circ",
+        ],
+        *[" ", "\n", "\t", "\u200b", "\u202e", "\x00", "\ufeff", "é", "中"],
+    ]
+)
+TEXTS = st.one_of(
+    st.lists(FRAGMENTS, max_size=14).map("".join), st.lists(FRAGMENTS, max_size=14).map(" ".join), st.text(max_size=40)
+)
+
+
+def check_pair(gold: str, pred: str) -> None:
+    start = time.perf_counter()
+    for one, other in ((gold, pred), (pred, gold)):
+        verdict = decide(one, other)
+        assert isinstance(verdict, Passed) or verdict.outcome in ("correct", "wrong", "no_answer", "grader_error")
+    if gold.strip():
+        verdict = decide(gold, gold)
+        assert not isinstance(verdict, Passed)
+        assert verdict.outcome == "correct"
+    assert time.perf_counter() - start < 5.0, "a hang"
+
+
+@given(TEXTS, TEXTS)
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_pair_of_texts_gets_a_verdict(gold: str, pred: str) -> None:
+    check_pair(gold, pred)
+
+
+@given(TEXTS)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_cut_or_padded_text_gets_a_verdict(text: str) -> None:
+    check_pair(text, text[: len(text) // 2])
+    check_pair(text, f"{text} {text}")
+
+
+@pytest.mark.slow
+def test_ten_minutes_of_fuzz_without_exception_hang_or_growth() -> None:
+    import resource
+
+    end = time.monotonic() + 600
+    count = 0
+    baseline = 0
+
+    @given(TEXTS, TEXTS)
+    @settings(max_examples=5_000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    def run(gold: str, pred: str) -> None:
+        nonlocal count
+        count += 1
+        check_pair(gold, pred)
+
+    while time.monotonic() < end:
+        run()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        baseline = baseline or peak
+        assert peak < baseline + 600, f"{peak} MiB after {count} pairs, {baseline} MiB after the first round"
+    print(f"{count} pairs, peak {peak} MiB, {baseline} MiB after the first round")
+
+
+def test_a_defect_of_the_grader_is_an_outcome_and_not_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rstar_eval.grading import graders
+
+    def broken(*arguments: object) -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(graders, "decide", broken)
+    given_grade = grade("1", "2")
+    assert (given_grade.outcome, given_grade.rule) == ("grader_error", "exception")
+    assert "a defect" in given_grade.detail
