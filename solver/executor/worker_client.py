@@ -53,7 +53,6 @@ class CagedWorker:
         self._clock = (~pid) << 3 | 2
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Future[bytes] | None = None
-        self._requests = 0
         self._idle_clock = time.clock_gettime(self._clock)
         self._loop.add_reader(sock.fileno(), self._readable)
 
@@ -91,7 +90,6 @@ class CagedWorker:
 
     async def exchange(self, request: bytes, cpu: float, wall: float) -> Answer:
         """Send one request and wait for its answer; the zygote ends the worker after `cpu` CPU or `wall` seconds."""
-        self._requests += 1
         base = self.cpu()
         self._waiting = self._loop.create_future()
         try:
@@ -99,7 +97,7 @@ class CagedWorker:
         except OSError:
             self._waiting = None
             return Answer(b"", await self._ended(), 0.0)
-        timer = self._loop.call_later(WATCH_AFTER, self.zygote.watch, self, self._requests, base, cpu, wall)
+        timer = self._loop.call_later(WATCH_AFTER, self.zygote.watch, self, base, cpu, wall)
         try:
             data = await self._waiting
         except asyncio.CancelledError:

@@ -107,9 +107,9 @@ class ZygoteClient:
                     return pid
         raise OSError("its process id is not visible")
 
-    def watch(self, worker: CagedWorker, request: int, base: float, cpu: float, wall: float) -> None:
-        """Ask the zygote to kill `worker` when its CPU clock passes `base` + `cpu`, or after `wall` seconds."""
-        message = {"op": "watch", "worker": worker.number, "request": request, "base": base, "cpu": cpu, "wall": wall}
+    def watch(self, worker: CagedWorker, base: float, cpu: float, wall: float) -> None:
+        """Ask the zygote to kill `worker` when its CPU clock passes `base` + `cpu`, or asleep after `wall` seconds."""
+        message = {"op": "watch", "worker": worker.number, "base": base, "cpu": cpu, "wall": wall}
         self._tell(message)
 
     def unwatch(self, worker: CagedWorker) -> None:

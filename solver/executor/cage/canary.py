@@ -74,7 +74,7 @@ class Canaries:
             sys.displayhook,
             decimal.getcontext().prec,
             decimal.getcontext().rounding,
-            signal.getsignal(signal.SIGALRM),
+            signal.getsignal(getattr(signal, "SIGALRM", signal.SIGINT)),
             signal.getsignal(signal.SIGINT),
             context.prec if context is not None else 0,
             tuple(self._float_errors().values()) if self._float_errors is not None else (),

@@ -32,7 +32,8 @@ _PLAIN = {
     "getrusage": (98, 165), "times": (100, 153), "getrlimit": (97, 163), "uname": (63, 160), "getpid": (39, 172),
     "getppid": (110, 173), "gettid": (186, 178), "getuid": (102, 174), "geteuid": (107, 175), "getgid": (104, 176),
     "getegid": (108, 177), "setitimer": (38, 103), "alarm": (37, -1),
-    "dup": (32, 23), "dup2": (33, -1), "dup3": (292, 24), "recvfrom": (45, 207), "sendto": (44, 206), "exit": (60, 93), "exit_group": (231, 94),
+    "dup": (32, 23), "dup2": (33, -1), "dup3": (292, 24), "recvfrom": (45, 207), "sendto": (44, 206),
+    "exit": (60, 93), "exit_group": (231, 94),
 }  # fmt: skip
 _ZYGOTE = {
     "wait4": (61, 260), "waitid": (247, 95), "kill": (62, 129), "prctl": (157, 167), "seccomp": (317, 277),

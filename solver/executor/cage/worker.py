@@ -30,9 +30,10 @@ _decode = json.JSONDecoder().decode
 _read, _write, _set_blocking = os.read, os.write, os.set_blocking
 _type_name = type.__dict__["__name__"].__get__
 _cut = str.__getitem__
-_set_timer, _set_handler = signal.setitimer, signal.signal
-_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
-_TIMER_SIGNALS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
+_set_handler = signal.signal
+_set_timer: Any = getattr(signal, "setitimer", None)
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF) if _set_timer else ()
+_TIMER_SIGNALS = (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF) if _set_timer else ()
 
 
 class NotTame(BaseException):

@@ -19,7 +19,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from . import confine, linux, namespace, observe, seccomp, verify, warmup, worker
 from .canary import RECURSION_LIMIT, Canaries
@@ -27,7 +27,18 @@ from .confine import LayerError
 
 CONTROL = 3
 POLL_IDLE, POLL_WATCHING = 1.0, 0.01
+AWAKE = 0.15
+"""Share of wall time below which a step counts as asleep: only then does the wall limit decide, never mere load."""
 _FDS = array.array("i", [0]).itemsize
+
+
+class Watch(NamedTuple):
+    """A step under way: the worker's CPU clock when it began, its CPU and wall limits in seconds, when it began."""
+
+    base: float
+    cpu: float
+    wall: float
+    begun: float
 
 
 def cpu_clock(pid: int) -> int:
@@ -45,7 +56,7 @@ class Zygote:
         self.opens = not settings["deny_open"]
         self.canaries = Canaries()
         self.pids: dict[int, int] = {}  # worker number: pid
-        self.watched: dict[int, tuple[int, float, float]] = {}  # worker number: request, CPU clock and wall limits
+        self.watched: dict[int, Watch] = {}  # by worker number
         self.verdicts: dict[int, dict[str, Any]] = {}  # worker number: why it was killed
         self.outbox: list[bytes] = []
         self.listeners: dict[int, int] = {}  # of observed workers, listener: worker number
@@ -101,8 +112,7 @@ class Zygote:
             self.fork(number, handles)
         elif request["op"] == "watch":
             if number in self.pids:
-                limit = request["base"] + request["cpu"]
-                self.watched[number] = (request["request"], limit, time.monotonic() + request["wall"])
+                self.watched[number] = Watch(request["base"], request["cpu"], request["wall"], time.monotonic())
         elif request["op"] == "unwatch":
             self.watched.pop(number, None)
         elif request["op"] == "kill":
@@ -170,17 +180,17 @@ class Zygote:
             os.kill(pid, signal.SIGKILL)
 
     def judge(self) -> None:
-        """Kill the watched workers whose CPU time, or far later wall time, is used up."""
+        """Kill the watched workers whose CPU time is used up, or that sleep past the wall limit."""
         now = time.monotonic()
-        for number, (request, limit, deadline) in list(self.watched.items()):
+        for number, watch in list(self.watched.items()):
             try:
-                used = time.clock_gettime(cpu_clock(self.pids[number]))
+                used = time.clock_gettime(cpu_clock(self.pids[number])) - watch.base
             except OSError:  # it has just died: reap tells
                 continue
-            if used > limit or now > deadline:
-                why = "cpu" if used > limit else "wall"
-                self.verdicts[number] = {"why": why, "request": request}
-                self.kill(number, why)
+            if used > watch.cpu:
+                self.kill(number, "cpu")
+            elif now - watch.begun > watch.wall and used < AWAKE * (now - watch.begun):
+                self.kill(number, "wall")
 
     def reap(self) -> None:
         """Report every worker that has ended."""
