@@ -31,7 +31,9 @@ class Sampling:
 
 
 class Engine(Protocol):
-    """What continues text."""
+    """What continues text. `concurrency` is how many requests at a time keep it busy."""
+
+    concurrency: int
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> SampleResult:
         """Return `sampling.n` continuations of `prompt`, the stop that ended each one known for certain.
@@ -61,6 +63,7 @@ class EnginePolicy:
         self.name = name
         self.format = format
         self.engine = engine
+        self.concurrency = engine.concurrency
 
     async def sample(self, request: SampleRequest) -> SampleResult:
         """Return `request.n` continuations of the request's solution prefix, in the policy's step format."""

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from rstar_eval.errors import UserError
 from rstar_eval.solver.backends.engine import EnginePolicy
 from rstar_eval.solver.backends.spec import PolicySpec, parse_policy_spec
 from rstar_eval.solver.formats import get_format
@@ -67,6 +68,27 @@ async def _openai(spec: PolicySpec, step_format: StepFormat | None, notify: Noti
     return EnginePolicy(spec.text, step_format or get_format("chat"), await connect(spec))
 
 
+async def _hf(spec: PolicySpec, step_format: StepFormat | None, notify: Notify) -> Policy:
+    import asyncio
+
+    from rstar_eval.solver.backends import hf
+
+    notify(f"loading {spec.target} with transformers")
+    engine, has_template = await asyncio.to_thread(hf.load, spec)
+    try:
+        chosen = step_format or get_format("chat" if has_template else "rstar")
+        if chosen.prompt("", "").raw is None and not has_template:
+            raise UserError(
+                f"{spec.target!r} has no chat template, which format {chosen.name} needs", "use format=rstar"
+            )
+        policy = EnginePolicy(spec.text, chosen, engine)
+        await policy.warm()
+    except BaseException:
+        await engine.close()
+        raise
+    return policy
+
+
 async def _serve_gguf(spec: PolicySpec, model: Path, step_format: StepFormat | None, notify: Notify) -> Policy:
     from rstar_eval.solver.backends import llamacpp_process
     from rstar_eval.solver.backends.http_client import JsonClient
@@ -108,6 +130,7 @@ def sha256(path: Path) -> str:
 
 _MAKERS: dict[str, Callable[[PolicySpec, StepFormat | None, Notify], Awaitable[Policy]]] = {
     "openai": _openai,
+    "hf": _hf,
     "gguf": _gguf,
     "smollm2": _smollm2,
     "scripted": _scripted,

@@ -41,6 +41,7 @@ class LlamaCppEngine:
     ) -> None:
         self._client = client
         self._slots = slots
+        self.concurrency = slots
         self._context = context
         self._identity = identity
         self._process = process

@@ -48,6 +48,7 @@ class OpenAIEngine:
     def __init__(self, client: JsonClient, server: Server, *, concurrency: int, identity: Mapping[str, object]) -> None:
         self._client = client
         self._server = server
+        self.concurrency = concurrency
         self._identity = identity
         self._open = asyncio.Semaphore(concurrency)
         self._limit = "max_tokens"

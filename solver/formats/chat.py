@@ -94,11 +94,12 @@ class ChatFormat:
         body, closed, _ = (text if state == "code" else text[len(OPEN) :]).partition(END_BLOCK)
         pieces = body.split(NEXT_STEP)
         steps = [piece if i == 0 else STEP + piece for i, piece in enumerate(pieces)]
-        ended = bool(closed) or completion.finish != "length"
+        final = bool(closed) or completion.finish == "eos" or completion.stop == END_BLOCK
+        ended = final or completion.finish == "stop"
         # Blank lines at a step's end carry no meaning; without them, equal steps are equal texts.
         sources = [step.rstrip() + "\n" for step in (steps if ended else steps[:-1])]
         parsed = [ParsedStep(source, "code", source) for source in sources]
-        if closed or completion.finish == "eos" or completion.stop == END_BLOCK:
+        if final:
             parsed[-1] = ParsedStep(sources[-1] + CLOSE, "final_code", sources[-1])
         elif not ended:
             parsed.append(ParsedStep(steps[-1], "malformed"))
