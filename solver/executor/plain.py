@@ -114,9 +114,11 @@ class PlainSource:
     def __init__(self, limits: Limits) -> None:
         self.lost = False
         self._limits = limits
+        self._processes: list[asyncio.subprocess.Process] = []
 
     async def fork(self, number: int) -> PlainWorker:
         """Start a worker. BackendError if it does not come up."""
+        self._processes = [process for process in self._processes if process.returncode is None]
         folder = str(Path(__file__).parent)
         program = _BOOT.format(folder=folder)
         process = await asyncio.create_subprocess_exec(
@@ -124,6 +126,7 @@ class PlainSource:
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
             env=_environment(), limit=2 * MAX_FRAME,
         )  # fmt: skip
+        self._processes.append(process)
         worker = PlainWorker(process)
         _, sites = levels.package_folders()
         settings = {"site": sites, "names": list(levels.PACKAGES), "memory": self._limits.memory_mb << 20}
@@ -140,8 +143,18 @@ class PlainSource:
         return worker
 
     async def close(self) -> None:
-        """Nothing to close: workers are ended one by one."""
+        """End all workers and wait until they are gone."""
         self.lost = True
+        for process in self._processes:
+            if process.returncode is None:
+                try:
+                    process.kill()
+                except ProcessLookupError:  # it has just ended by itself
+                    continue
+        for process in self._processes:
+            await process.wait()
+            process._transport.close()  # type: ignore[attr-defined]
+        self._processes.clear()
 
 
 def _environment() -> dict[str, str]:
