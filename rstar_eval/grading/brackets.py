@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from rstar_eval.grading import tree
 from rstar_eval.grading.cursor import ParseError
 from rstar_eval.grading.parse import parse
-from rstar_eval.grading.relations import complement, intersect, is_infinite
-from rstar_eval.grading.tokens import Token
+from rstar_eval.grading.relations import complement, intersect, is_infinite, position
+from rstar_eval.grading.tokens import Token, spelled
 from rstar_eval.grading.tree import Node
-from rstar_eval.grading.values import Expr, Interval, Items, Labelled, Matrix, RealSet, Value
+from rstar_eval.grading.values import Expr, Interval, Items, Labelled, Matrix, Opaque, RealSet, Value
 from rstar_eval.grading.words import EMPTY, REALS
 
 Read = Callable[[Sequence[Token]], Value]
@@ -70,12 +70,12 @@ def bracketed(tokens: Sequence[Token], read: Read) -> Value | None:
         return _single(inner, opening, closing, read)
     if len(pieces) == 2 and all(pieces):
         low, high = (_endpoint(piece) for piece in pieces)
-        if (
-            low is not None
-            and high is not None
-            and (closing != _PAIRS[opening] or is_infinite(low) or is_infinite(high))
-        ):
-            return RealSet((Interval(low, high, opening == "[", closing == "]"),))
+        if low is not None and high is not None and _in_order(low, high):
+            half_open = closing != _PAIRS[opening]
+            if half_open or is_infinite(low) or is_infinite(high):
+                return RealSet((Interval(low, high, opening == "[", closing == "]"),))
+    if closing != _PAIRS[opening]:
+        return Opaque(spelled(list(tokens)))
     if opening == "[" and all(enclosed(piece) == "[" for piece in pieces) and len(pieces) > 1:
         matrix = _rows([split(piece[1:-1], ",") for piece in pieces])
         if matrix is not None:
@@ -122,7 +122,11 @@ def _braces(inner: Sequence[Token], read: Read, opening: str) -> Value | None:
     if opening == "{" and any(len(split(piece, ":")) == 2 for piece in split(inner, ",")):
         return _mapping(inner, read)
     if len(bars) == 2 and all(bars) and any(token.kind == "name" for token in bars[0]):
-        return read(bars[1])
+        condition = read(bars[1])
+        name = next(token.value for token in bars[0] if token.kind == "name")
+        if isinstance(condition, RealSet) and condition.variable in ("", name):
+            return RealSet(condition.parts)
+        return Opaque(spelled(list(inner))) if isinstance(condition, RealSet) else condition
     pieces = split(inner, ",", ";")
     if opening == "{" and len(pieces) == 1:
         value = read(inner)
@@ -136,8 +140,6 @@ def _braces(inner: Sequence[Token], read: Read, opening: str) -> Value | None:
 
 def _mapping(inner: Sequence[Token], read: Read) -> Value:
     """A printed dictionary {x: 2, y: 4}."""
-    from rstar_eval.grading.tokens import spelled
-
     found: list[Value] = []
     for piece in split(inner, ","):
         key, _, *rest = (*split(piece, ":"), (), ())
@@ -185,10 +187,16 @@ def as_set(value: Value) -> RealSet | None:
             return None
         if value.kind in ("set", "list"):
             return RealSet(tuple(Interval(node, node, True, True) for node in nodes))
-        if len(nodes) == 2:
+        if len(nodes) == 2 and _in_order(nodes[0], nodes[1]):
             closed = value.kind == "bracket"
             return RealSet((Interval(nodes[0], nodes[1], closed, closed),))
     return None
+
+
+def _in_order(low: Node, high: Node) -> bool:
+    """Whether two ends may be those of an interval: not known to be out of order."""
+    one, other = position(low), position(high)
+    return one is None or other is None or bool(one < other)
 
 
 # matrices

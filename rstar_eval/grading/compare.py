@@ -41,6 +41,8 @@ _HALF_DAY = 43_200
 
 def same(gold: Value, pred: Value, tolerance: Tolerance) -> bool:
     """Whether a prediction's value is the reference's. Raises Undecided if only the symbolic stage can tell."""
+    if isinstance(gold, Either) and isinstance(pred, Either) and len(gold.options) == len(pred.options):
+        return _ordered(gold.options, pred.options, tolerance)
     if isinstance(gold, Either):
         return _any(gold.options, (pred,), tolerance)
     if isinstance(pred, Either):
@@ -89,9 +91,16 @@ def _labelled(gold: Value, pred: Value, tolerance: Tolerance) -> bool:
     if isinstance(gold, Equation) or isinstance(pred, Equation):
         return one is not None and other is not None and same_equation(one, other)
     if isinstance(gold, Labelled):
-        return same(gold.value, pred, tolerance)
+        return not _otherwise_named(gold, pred) and same(gold.value, pred, tolerance)
     assert isinstance(pred, Labelled)
-    return same(gold, pred.value, tolerance)
+    return not _otherwise_named(pred, gold) and same(gold, pred.value, tolerance)
+
+
+def _otherwise_named(one: Labelled, other: Value) -> bool:
+    """Whether a value is a collection whose items carry names that the labelled value's name doesn't contain."""
+    if not isinstance(other, Items):
+        return False
+    return any(isinstance(item, Labelled) and item.label and item.label not in one.label for item in other.items)
 
 
 def _same_label(gold: Labelled, pred: Labelled) -> bool:

@@ -6,18 +6,18 @@ practice; two equal ones always agree. Values are compared relatively, so 1/2004
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 from rstar_eval.grading.exact import exact_value
 from rstar_eval.grading.limits import LimitExceeded
-from rstar_eval.grading.numeric import PRECISIONS, Undefined, Unsupported, context, evaluate, sample
+from rstar_eval.grading.numeric import PRECISIONS, WHOLE, Undefined, Unsupported, context, evaluate, sample
 from rstar_eval.grading.tree import Node, has, symbols, walk
 
-_SAME = 2.0**-160
-_TINY = -150
+_GUARD = 96
 _WANTED = 2
 
 
@@ -41,7 +41,7 @@ def free(node: Node) -> frozenset[str]:
     return symbols(node)
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=2048)
 def _at(node: Node, names: tuple[str, ...], index: int, precision: int, log10: bool) -> Any:
     """The value at sample point `index`; None where the tree has no finite value there."""
     try:
@@ -50,26 +50,56 @@ def _at(node: Node, names: tuple[str, ...], index: int, precision: int, log10: b
         return None
 
 
-def _points(nodes: Sequence[Node]) -> Sequence[int]:
+def _points(nodes: Sequence[Node], variables: int = 1) -> Sequence[int]:
     """The sample points that these trees need.
 
     Positive ones, and where |x| or sign occurs also mixed signs; whole numbers where rounding or remainders occur.
     """
     names = {str(part.value) for node in nodes for part in walk(node) if part.op == "fn"}
     if names & {"floor", "ceiling", "mod", "gcd", "lcm", "factorial2"}:
-        return range(16, 40)
+        return range(WHOLE + 1, WHOLE + 51) if variables == 1 else range(16, 46)
     if names & {"abs", "sign", "max", "min"}:
         return (0, 8, 9, 10, 11, 12, 1, 2)
     return (0, 1, 2, 3, 4, 5)
 
 
 def _wanted(points: Sequence[int]) -> int:
-    return _WANTED if len(points) == 6 else 5 if len(points) == 8 else 14
+    return {6: _WANTED, 8: 5, 30: 20}.get(len(points), 40)
 
 
-def near(left: Any, right: Any, relative: float) -> bool:
+def precision_for(*nodes: Node) -> int:
+    """The bits to work with: more where exact numbers inside are long, so that 2^2019 - 1 isn't 2^2019."""
+    longest = max((_bits(part) for node in nodes for part in walk(node)), default=0)
+    return next((bits for bits in PRECISIONS[:-1] if 2 * longest + 128 <= bits), PRECISIONS[-2])
+
+
+def _bits(node: Node) -> int:
+    """The length of the exact number that a node is, or of a power's."""
+    if node.op == "num" and isinstance(node.value, Fraction):
+        return max(node.value.numerator.bit_length(), node.value.denominator.bit_length())
+    if node.op == "pow" and node.args[1].op == "num":
+        value = rational(node)
+        return 0 if value is None else max(value.numerator.bit_length(), value.denominator.bit_length())
+    return 0
+
+
+def same_at(precision: int) -> Any:
+    """The relative difference up to which two values at a precision are the same."""
+    return context(precision).ldexp(1, _GUARD - precision)
+
+
+def near(left: Any, right: Any, relative: Any) -> bool:
     """Whether two values differ by at most `relative` times the larger magnitude."""
     return bool(abs(left - right) <= relative * max(abs(left), abs(right)))
+
+
+class Place(NamedTuple):
+    """Where two trees are evaluated: the variables, the sample point, the bits, and the base of a plain logarithm."""
+
+    names: tuple[str, ...]
+    point: int
+    precision: int
+    log10: bool = False
 
 
 def equal(left: Node, right: Node, relative: float = 0.0, log10: bool = False) -> bool:
@@ -79,27 +109,20 @@ def equal(left: Node, right: Node, relative: float = 0.0, log10: bool = False) -
     """
     if left == right:
         return True
-    left_value, right_value = rational(left), rational(right)
-    if left_value is not None and right_value is not None:
-        if left_value == right_value:
-            return True
-        return relative > 0 and abs(left_value - right_value) <= Fraction(relative) * max(
-            abs(left_value), abs(right_value)
-        )
+    one, other = rational(left), rational(right)
+    if one is not None and other is not None:
+        return one == other or (relative > 0 and abs(one - other) <= Fraction(relative) * max(abs(one), abs(other)))
     names = tuple(sorted(free(left) | free(right)))
-    points = _points((left, right)) if names else (0,)
+    points = _points((left, right), len(names)) if names else (0,)
     wanted = _wanted(points) if names else 1
+    precision = precision_for(left, right)
     agreed = 0
     try:
         for index in points:
-            one, other = _at(left, names, index, PRECISIONS[0], log10), _at(right, names, index, PRECISIONS[0], log10)
-            if one is None or other is None:
-                if (one is None) != (other is None) and not names:
-                    return False
-                continue
-            if not _same(left, right, one, other, (names, index, log10), relative):
+            same = _same(left, right, Place(names, index, precision, log10), relative)
+            if same is False:
                 return False
-            agreed += 1
+            agreed += bool(same)
             if agreed >= wanted:
                 return True
     except LimitExceeded as error:
@@ -111,83 +134,76 @@ def equal(left: Node, right: Node, relative: float = 0.0, log10: bool = False) -
     raise Undecided
 
 
-def _same(
-    left: Node, right: Node, one: Any, other: Any, place: tuple[tuple[str, ...], int, bool], relative: float
-) -> bool:
-    if near(one, other, max(relative, _SAME)):
+def _same(left: Node, right: Node, place: Place, relative: float) -> bool | None:
+    """Whether both have the same value at a place; None if one or both have none there."""
+    one, other = _at(left, *place), _at(right, *place)
+    if one is None or other is None:
+        return False if (one is None) != (other is None) and not place.names else None
+    if near(one, other, max(same_at(place.precision), relative)):
         return True
-    ctx = context(PRECISIONS[0])
-    if (
-        max(_magnitude(ctx, one), _magnitude(ctx, other)) < _TINY
-        or min(_magnitude(ctx, one), _magnitude(ctx, other)) < _TINY
-    ):
-        zero_one, zero_other = _vanishes(left, one, place), _vanishes(right, other, place)
-        if zero_one or zero_other:
-            return zero_one and zero_other
-    return False
+    zero_one, zero_other = _vanishes(left, one, place), _vanishes(right, other, place)
+    return zero_one and zero_other
 
 
-def _magnitude(ctx: Any, value: Any) -> float:
-    return float(ctx.mag(value)) if value else float("-inf")
-
-
-def _vanishes(node: Node, value: Any, place: tuple[tuple[str, ...], int, bool]) -> bool:
+def _vanishes(node: Node, value: Any, place: Place) -> bool:
     """Whether a tiny value is zero up to rounding: then it shrinks when the precision grows."""
     if not value:
         return True
-    ctx = context(PRECISIONS[0])
-    if _magnitude(ctx, value) >= _TINY:
+    magnitude = context(place.precision).mag(value)
+    if magnitude >= _GUARD - place.precision:
         return False
-    names, index, log10 = place
-    finer = _at(node, names, index, PRECISIONS[1], log10)
-    return finer is not None and (not finer or _magnitude(ctx, finer) < _magnitude(ctx, value) - 200)
+    more = PRECISIONS[PRECISIONS.index(place.precision) + 1]
+    finer = _at(node, *place._replace(precision=more))
+    return finer is not None and (not finer or context(more).mag(finer) < magnitude - _GUARD)
 
 
 def proportional(left: Node, right: Node, positive: bool = False) -> bool:
     """Whether left = c * right for one non-zero constant c (positive if asked), neither being zero everywhere.
 
-    For equations written as expressions that are zero. Raises Undecided.
+    For equations written as expressions that are zero. Without variables: whether left = right. Raises Undecided.
     """
     names = tuple(sorted(free(left) | free(right)))
-    ratio: Any = None
-    agreed = 0
+    if not names:
+        return equal(left, right)
+    precision = precision_for(left, right)
     try:
-        for index in (*_points((left, right)), 6, 7):
-            one, other = _at(left, names, index, PRECISIONS[0], False), _at(right, names, index, PRECISIONS[0], False)
-            if one is None or other is None:
-                continue
-            if not one or not other or abs(one) < _SAME or abs(other) < _SAME:
-                return False
-            quotient = one / other
-            if ratio is None:
-                ratio = quotient
-            elif not near(ratio, quotient, _SAME):
-                return False
-            agreed += 1
-            if agreed >= 3:
-                break
+        wanted = max(3, _wanted(_points((left, right), len(names))))
+        ratios = list(islice(_ratios(left, right, names, precision), wanted))
     except LimitExceeded as error:
         raise Undecided(error.limit) from None
     except Unsupported:
         raise Undecided from None
-    if agreed < 2 and names:
-        raise Undecided
-    ctx = context(PRECISIONS[0])
-    if ratio is None or (ctx.im(ratio) and abs(ctx.im(ratio)) > _SAME * abs(ratio) and positive):
+    if None in ratios:
         return False
-    return not positive or bool(ctx.re(ratio) > 0)
+    if len(ratios) < 2:
+        raise Undecided
+    tolerance = same_at(precision)
+    if not all(near(ratios[0], ratio, tolerance) for ratio in ratios[1:]):
+        return False
+    ctx = context(precision)
+    real = abs(ctx.im(ratios[0])) <= tolerance * abs(ratios[0])
+    return not positive or bool(real and ctx.re(ratios[0]) > 0)
+
+
+def _ratios(left: Node, right: Node, names: tuple[str, ...], precision: int) -> Iterator[Any]:
+    """left / right at the sample points where both have a value; None where one of them is zero."""
+    tiny = same_at(precision)
+    for index in (*_points((left, right), len(names)), 6, 7):
+        one, other = _at(left, names, index, precision, False), _at(right, names, index, precision, False)
+        if one is not None and other is not None:
+            yield None if abs(one) < tiny or abs(other) < tiny else one / other
 
 
 def real_value(node: Node) -> Any:
     """Return the real value of a tree without variables, as an mpf; None if it isn't one."""
     if free(node) or has(node, "matrix", "pm", "mp"):
         return None
+    precision = precision_for(node)
     try:
-        value = _at(node, (), 0, PRECISIONS[0], False)
+        value = _at(node, (), 0, precision, False)
     except (LimitExceeded, Unsupported):
         return None
     if value is None:
         return None
-    ctx = context(PRECISIONS[0])
-    imaginary = ctx.im(value)
-    return ctx.re(value) if not imaginary or abs(imaginary) <= _SAME * abs(value) else None
+    ctx = context(precision)
+    return ctx.re(value) if abs(ctx.im(value)) <= same_at(precision) * abs(value) else None

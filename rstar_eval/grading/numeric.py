@@ -17,7 +17,8 @@ from rstar_eval.grading.exact import exact_value
 from rstar_eval.grading.limits import LIMITS, LimitExceeded
 from rstar_eval.grading.tree import Node
 
-PRECISIONS = (256, 640)
+PRECISIONS = (256, 1_024, 4_096, 10_240, 40_960)
+WHOLE = 100
 _TRIG_BITS = 4_096
 _GAMMA_CAP = 10**9
 _local = threading.local()
@@ -58,8 +59,11 @@ def context(precision: int) -> Any:
 def sample(name: str, index: int) -> Fraction:
     """Return the value of variable `name` at point `index`: fixed by both, between 0.4 and 2.9, hardly ever special.
 
-    From point 8 on signs are mixed; from point 16 on values are integers from 1 to 40 (for floors and parities).
+    From point 8 on signs are mixed; from point 16 on values are integers from 1 to 40 (for floors and parities); after
+    point WHOLE they are 1, 2, 3, ... for every variable.
     """
+    if index > WHOLE:
+        return Fraction(index - WHOLE)
     digest = hashlib.blake2b(f"{name}\x1f{index}".encode(), digest_size=8).digest()
     raw = int.from_bytes(digest, "big")
     if index >= 16:
@@ -281,7 +285,7 @@ def _round_down(values: list[Any], point: Point) -> Any:
     """Floor, with values within 2**-200 of an integer taken for it (a root that is whole, say)."""
     value = _real(_small(values[0], _TRIG_BITS, point), point)
     near = point.context.nint(value)
-    return near if abs(value - near) < point.context.ldexp(1, -200) else point.context.floor(value)
+    return near if abs(value - near) < point.context.ldexp(1, 56 - point.context.prec) else point.context.floor(value)
 
 
 def _round_up(values: list[Any], point: Point) -> Any:

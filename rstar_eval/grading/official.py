@@ -2,7 +2,7 @@
 
 Their checker takes the OR over several lenient checkers, each in both directions. This module doesn't contain their
 code; it
-adds to the default ladder the leniencies that were measured on theirs (shared GRADING notes), each one a rule:
+adds to the default ladder the leniencies that were measured on theirs (see docs/grading.md), each one a rule:
 
   official.tolerance   numbers within 1e-4 relative, integers too: 70000 = 70001
   official.hundred     a number times or over 100: 20 = 2000, 0.2

@@ -26,6 +26,7 @@ from rstar_eval.grading.values import Either, Equation, Expr, Items, Labelled, O
 from rstar_eval.grading.words import choice, clock, compact, is_wordy, phrase, plain_text, words_of
 
 _INTEGER = re.compile(r"(?<![\d.,\w])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
+_ZERO_GROUP = re.compile(r"\d,0\d\d")
 _SPACED = re.compile(r"-?[1-9]\d{0,2}(?:[ ~]\d{3})+(?:\.\d+)?")
 _JOINED = re.compile(r"([A-Za-z]?)(and|or)([A-Za-z]?)")
 _RELATIONS = ("<", "<=", ">", ">=", "!=")
@@ -78,6 +79,11 @@ def _read(text: str, separators: bool) -> Reading:
 _cached = lru_cache(maxsize=2048)(_read)
 
 
+def clear_cache() -> None:
+    """Forget the readings kept so far (for measurements)."""
+    _cached.cache_clear()
+
+
 def _values(normal: str, tokens: list[Token], separators: bool) -> tuple[Value, ...]:
     found: list[Value] = []
     if not tokens:
@@ -92,6 +98,8 @@ def _values(normal: str, tokens: list[Token], separators: bool) -> tuple[Value, 
         joined = _join_thousands(tokens)
         if joined is not tokens:
             found.append(value_of(joined))
+            if _ZERO_GROUP.search(normal):  # a group with a leading zero can't be an item of a list
+                return tuple(found)
     if _SPACED.fullmatch(normal):
         found.append(value_of([Token("number", normal.replace(" ", "").replace("~", "").lstrip("-"))]))
         if normal[0] == "-":
@@ -176,6 +184,8 @@ def _tail(tokens: Sequence[Token]) -> Value | None:
             start = index + 1
     if start is None or start >= len(tokens) or start < 3:
         return None
+    if any(token.value in _RELATIONS or token.value in ("=", "approx") for token in tokens[:start]):
+        return None
     tail = value_of(tokens[start:])
     return (
         tail
@@ -256,6 +266,8 @@ def _excluded(first: RealSet, points: list[RealSet]) -> Value:
 
 def _join_sets(sets: list[RealSet], word: str) -> Value:
     merged = RealSet(tuple(part for item in sets for part in item.parts), sets[0].variable)
+    if word != "or" and not any(item.variable for item in sets):
+        return Items("list", tuple(sets))
     if word == "or" or not all(item.variable for item in sets):
         return merged
     common: RealSet | None = sets[0]
@@ -263,6 +275,8 @@ def _join_sets(sets: list[RealSet], word: str) -> Value:
         common = intersect(common, item) if common is not None else None
     if common is None:
         return merged
+    if word == "and" and not ordered(common):
+        return Items("list", tuple(sets))
     return common if word == "and" or ordered(common) else merged
 
 
@@ -410,7 +424,7 @@ def _related(tokens: Sequence[Token]) -> Value | None:
     """Read =, approx, in, and inequalities."""
     member = split(tokens, "in")
     if len(member) == 2 and all(member):
-        return value_of(member[1])
+        return _member(member[0], member[1])
     signs, sides = _sides(tokens)
     if not signs:
         return None
@@ -422,6 +436,15 @@ def _related(tokens: Sequence[Token]) -> Value | None:
     if any(sign in _RELATIONS for sign in signs) or not all(sides):
         return None
     return _equality(sides, signs)
+
+
+def _member(name: Sequence[Token], held: Sequence[Token]) -> Value | None:
+    """Read `x in S`. None if what stands before isn't a name."""
+    if not is_label(name):
+        return None
+    value = value_of(held)
+    inner = as_set(value)
+    return RealSet(inner.parts, name[0].value) if inner is not None and len(name) == 1 else value
 
 
 def _without_unit(tokens: Sequence[Token]) -> Sequence[Token]:

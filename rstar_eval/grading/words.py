@@ -36,7 +36,8 @@ _CLOCK = re.compile(
     r"(?:at)?(\d{1,2})(?::(\d\d))?(?::(\d\d))?\(?(a\.?m\.?|p\.?m\.?|noon|midnight|o'?clock)?\)?\.?(?:on([a-z]+))?"
 )
 _CHOICE = re.compile(r"(?i:(?:the)?(?:correct)?(?:answer|option|choice)s?(?:is|:)?)?\(?([A-Za-z])\)?[.):]?")
-_CHOICE_TEXT = re.compile(r"(?:\(([A-Z])\)|([A-Z])[.):])\s*(\S.*)", re.DOTALL)
+_CHOICE_TEXT = re.compile(r"(?:\(([A-H])\)|([A-H])[.):])\s*(\S.*)", re.DOTALL)
+_OTHER_OPTION = re.compile(r"\b[A-Z][}\s]*[:=]|\([A-H]\)")
 _CHOICE_LIST = re.compile(r"\(?[A-Z](?:\)?(?:,|and|&)\(?[A-Z]){1,9}\)?")
 _YES_NO = re.compile(r"(yes|no|true|false)\b[\s.,;:!]+(?=[a-z])", re.IGNORECASE)
 _SHORT_WORDS = frozenset(
@@ -60,7 +61,7 @@ _SHORT_WORDS = frozenset(
         "not",
     ]
 )
-_MARKS = re.compile(r"[\s.,;:!?'\"`()\[\]{}$~\\]+")
+_MARKS = re.compile(r"[\s.,;:!?'\"`{}$~\\]+")
 REALS = RealSet((Interval(tree.MINUS_INFINITY, tree.INFINITY, False, False),))
 EMPTY = Items("set", ())
 
@@ -126,7 +127,7 @@ def choice(text: str) -> Choice | None:
     if _CHOICE_LIST.fullmatch(squeezed):
         return Choice(frozenset(re.findall(r"[A-Z]", squeezed)))
     with_text = _CHOICE_TEXT.fullmatch(text.strip())
-    if with_text:
+    if with_text and not _OTHER_OPTION.search(with_text[3]):
         return Choice(frozenset([with_text[1] or with_text[2]]), with_text[3].strip())
     return None
 
