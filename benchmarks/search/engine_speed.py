@@ -82,7 +82,8 @@ async def main(arguments: argparse.Namespace) -> None:
     if not arguments.no_sandbox:
         from rstar_eval.solver.executor import start_executor
 
-        executor = await start_executor()
+        # One worker a problem must stay alive: with fewer, states are rebuilt at every step and speed collapses.
+        executor = await start_executor(live_workers=max(64, *arguments.problems) + 8)
     tools = Tools(
         ScriptedPolicy("scripted", RStarFormat(), script, {}), executor, ScriptedReward("noise", noise), by_text
     )
