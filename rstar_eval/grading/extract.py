@@ -51,7 +51,7 @@ def extract_answer(text: str) -> Answer | None:
     the end is read.
 
     >>> extract_answer("so $x = 5$. The answer is \\\\boxed{5}.")
-    Answer(text='5', span=(34, 35), rule='boxed')
+    Answer(text='5', span=(33, 34), rule='boxed')
     """
     offset = max(0, len(text) - _LONGEST_TEXT)
     body = text[offset:]

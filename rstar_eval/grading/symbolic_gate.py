@@ -13,7 +13,7 @@ _CODE = re.compile(
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _WORD = re.compile(r"(?<!\\)\b[A-Za-z]{5,}")
-_LARGE = re.compile(r"\d{7,}|!\s*\)*\s*!|\^\s*\{?[^{}]*\^|\^\s*\{?\s*-?\d{4,}")
+_LARGE = re.compile(r"\d{7,}|!\s*\)*\s*!|\^\s*\{[^{}]*\^|\^\s*\w+\s*\^|\^\s*\{?\s*-?\d{4,}")
 
 
 def may_be_symbolic(reading: Reading) -> bool:
