@@ -65,10 +65,8 @@ def main() -> None:
             ratios.append(other / one)
             fast.append(one)
             slow.append(other)
-        print(
-            f"| {distinct} | {max(classes) + 1} | {1000 * statistics.median(fast):.1f} | {1000 * statistics.median(slow):.1f} "
-            f"| {statistics.median(ratios):.1f} |"
-        )
+        one, other = (1000 * statistics.median(times) for times in (fast, slow))
+        print(f"| {distinct} | {max(classes) + 1} | {one:.1f} | {other:.1f} | {statistics.median(ratios):.1f} |")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from rstar_eval.grading.numeric import PRECISIONS, WHOLE, Undefined, Unsupported
 from rstar_eval.grading.tree import Node, has, symbols, walk
 
 _GUARD = 96
+_SLOW = frozenset(["factorial", "factorial2", "gamma", "binomial", "permutations"])
+_WORK = {256: 10**9, 1_024: 600, 4_096: 60, 10_240: 12}  # function evaluations that a precision allows
 _WANTED = 2
 
 
@@ -68,9 +70,20 @@ def _wanted(points: Sequence[int]) -> int:
 
 
 def precision_for(*nodes: Node) -> int:
-    """The bits to work with: more where exact numbers inside are long, so that 2^2019 - 1 isn't 2^2019."""
-    longest = max((_bits(part) for node in nodes for part in walk(node)), default=0)
-    return next((bits for bits in PRECISIONS[:-1] if 2 * longest + 128 <= bits), PRECISIONS[-2])
+    """The bits to work with: more where exact numbers inside are long, so that 2^2019 - 1 isn't 2^2019.
+
+    Less where functions make that slow: an evaluation at these bits takes some tenths of a second at most.
+    """
+    parts = [part for node in nodes for part in walk(node)]
+    longest = max(map(_bits, parts), default=0)
+    wanted = next((bits for bits in PRECISIONS[:-1] if 2 * longest + 128 <= bits), PRECISIONS[-2])
+    if wanted == PRECISIONS[0]:
+        return wanted
+    functions = sum(part.op in ("fn", "call", "root", "pow") and rational(part) is None for part in parts)
+    if any(part.op == "fn" and part.value in _SLOW and rational(part) is None for part in parts):
+        return PRECISIONS[0]
+    work = functions * _wanted(_points(nodes))
+    return next((bits for bits in reversed(PRECISIONS[:-1]) if bits <= wanted and work <= _WORK[bits]), PRECISIONS[0])
 
 
 def _bits(node: Node) -> int:

@@ -17,7 +17,7 @@ from rstar_eval.grading.exact import exact_value
 from rstar_eval.grading.limits import LIMITS, LimitExceeded
 from rstar_eval.grading.tree import Node
 
-PRECISIONS = (256, 1_024, 4_096, 10_240, 40_960)
+PRECISIONS = (256, 1_024, 4_096, 10_240, 20_480)
 WHOLE = 100
 _TRIG_BITS = 4_096
 _GAMMA_CAP = 10**9
