@@ -20,6 +20,7 @@ from rstar_eval.report import write_reports
 from rstar_eval.runner import Runner, Stopped, TaskRun, run_folder_name
 from rstar_eval.solver.backends import make_policy
 from rstar_eval.solver.executor import start_executor
+from rstar_eval.solver.executor.levels import as_level
 from rstar_eval.solver.reward import make_reward
 from rstar_eval.solver.search import Tools
 from rstar_eval.store import MANIFEST, SCHEMA, RunStore, read_manifest
@@ -27,6 +28,10 @@ from rstar_eval.summary import RunSummary, summarise
 from rstar_eval.tasks import LoadedTask, load_task, select
 
 RUNS = Path("runs")
+DEFAULT_CONCURRENCY = 8
+"""Problems searched at once with a policy that does not say what it likes."""
+MIN_WORKERS = 64
+"""Sandbox workers kept alive at least; with fewer than open searches they would replay each other's steps."""
 _CHANGEABLE = frozenset({"policy", "url", "version", "versions", "server", "slots"})
 _PACKAGES = (
     "rstar-eval",
@@ -57,7 +62,9 @@ def evaluate(config: RunConfig, output: Path | None, progress: Progress) -> Outc
     """
     if not config.tasks:
         raise UserError("no task given", "name one with --task, e.g. --task gsm8k; `rstar-eval tasks` lists them")
-    GRADERS[config.grader]
+    GRADERS[config.grader]  # unknown names are refused before anything slow
+    if config.isolation is not None:
+        as_level(config.isolation)
     loaded = [load_task(name, data_dir=Path(config.data_dir) if config.data_dir else None) for name in config.tasks]
     chosen = [select(one.problems, ids=config.ids, limit=config.limit) for one in loaded]
     settings = {**identity(config), "tasks": [one.spec.name for one in loaded]}
@@ -97,13 +104,15 @@ async def _session(
     ended = "failed"
     manifest: dict[str, Any] | None = None
     try:
-        executor = await start_executor(config.isolation, step_seconds=config.step_seconds)
         policy = await make_policy(config.policy, notify=progress.note)
+        width = config.concurrency or int(getattr(policy, "concurrency", DEFAULT_CONCURRENCY))
+        executor = await start_executor(
+            config.isolation, step_seconds=config.step_seconds, live_workers=max(MIN_WORKERS, width)
+        )
         reward = await make_reward(config.reward) if config.reward else None
         models = {"policy": dict(policy.describe()), "reward": dict(reward.describe()) if reward else None}
         manifest = _open_session(config, settings, data, store, models, dict(executor.describe()))
         tools = Tools(policy, executor, reward, group_answers)
-        width = config.concurrency or int(getattr(policy, "concurrency", 8))
         runner = Runner(config, store, tools, progress, session=len(manifest["sessions"]) - 1, concurrency=width)
         try:
             await runner.run(tasks, stop)

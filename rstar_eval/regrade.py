@@ -10,7 +10,7 @@ from rstar_eval.config import build_config
 from rstar_eval.grading import GRADERS
 from rstar_eval.records import GradeRecord, read_log
 from rstar_eval.report import print_summary, write_reports
-from rstar_eval.runner import grade_problem
+from rstar_eval.runner import complete, grade_problem
 from rstar_eval.serial import to_data
 from rstar_eval.store import RunStore, read_manifest
 from rstar_eval.summary import summarise
@@ -41,7 +41,7 @@ def regrade_run(path: Path, grader: str, console: Console, data_dir: Path | None
         for name, entry in manifest["data"].items():
             task = load_task(entry.get("task_file", name), data_dir=data_dir)
             for problem in task.problems:
-                trajectories = log.trajectories(name, problem.id, config.search.trees)
+                trajectories = complete(log, problem, config.search, scored=config.reward is not None)
                 if trajectories is None:
                     continue
                 old = log.grades.get((name, problem.id, before["name"], before["version"]))

@@ -18,7 +18,8 @@ from rstar_eval.problem import Problem
 from rstar_eval.progress import Progress
 from rstar_eval.records import Graded, GradeRecord, Log, SearchRecord, Timing, read_log, search_line
 from rstar_eval.serial import to_data
-from rstar_eval.solver.search import Tools, choose_answer, search
+from rstar_eval.solver.config import SearchConfig
+from rstar_eval.solver.search import Tools, choose_answer, decided, search
 from rstar_eval.solver.types import Trajectory
 from rstar_eval.store import RunStore
 
@@ -53,6 +54,7 @@ class Runner:
         self.config, self.store, self.tools, self.progress = config, store, tools, progress
         self.session, self.concurrency, self.clock = session, concurrency, clock
         self.grader, self.version = config.grader, GRADERS[config.grader].version
+        self.scored = tools.reward is not None
         self.began = clock()
         self.log: Log = read_log(store.path)
 
@@ -73,9 +75,11 @@ class Runner:
             task.name, len(task.problems), len(done), sum(one.outcome == "correct" for one in done)
         )
         todo = [problem for problem, one in zip(task.problems, graded, strict=True) if one is None]
-        units = iter([(problem, tree) for problem in todo for tree in range(trees)])
-        width = max(1, min(self.concurrency, len(todo) * trees))
-        workers = [asyncio.create_task(self._work(units, trees)) for _ in range(width)]
+        # With early stop whether a tree is grown depends on the ones before it, so that a unit is a whole problem.
+        chains = [tuple(range(trees))] if self.config.search.early_stop else [(tree,) for tree in range(trees)]
+        units = iter([(problem, chain) for problem in todo for chain in chains])
+        width = max(1, min(self.concurrency, len(todo) * len(chains)))
+        workers = [asyncio.create_task(self._work(units)) for _ in range(width)]
         watcher = asyncio.create_task(stop.wait())
         try:
             pending: set[asyncio.Task[None]] = set(workers)
@@ -92,11 +96,14 @@ class Runner:
             await asyncio.gather(*workers, watcher, return_exceptions=True)
             self.progress.task_ended()
 
-    async def _work(self, units: Iterator[tuple[Problem, int]], trees: int) -> None:
-        for problem, tree in units:
-            if (problem.task, problem.id, tree) not in self.log.searches:
-                await self._search(problem, tree)
-            trajectories = self.log.trajectories(problem.task, problem.id, trees)
+    async def _work(self, units: Iterator[tuple[Problem, tuple[int, ...]]]) -> None:
+        for problem, chain in units:
+            for tree in chain:
+                if complete(self.log, problem, self.config.search, scored=self.scored) is not None:
+                    break
+                if (problem.task, problem.id, tree) not in self.log.searches:
+                    await self._search(problem, tree)
+            trajectories = complete(self.log, problem, self.config.search, scored=self.scored)
             if trajectories is not None and self._grade_of(problem) is None:
                 await self._grade(problem, trajectories)
 
@@ -124,6 +131,22 @@ class Runner:
 
     def _grade_of(self, problem: Problem) -> GradeRecord | None:
         return self.log.grades.get((problem.task, problem.id, self.grader, self.version))
+
+
+def complete(log: Log, problem: Problem, config: SearchConfig, *, scored: bool) -> tuple[Trajectory, ...] | None:
+    """Return a problem's trajectories if no further tree is needed, else None.
+
+    That is when all its trees are there or, with early stop, the first of them that decide the answer (tree by tree in
+    their order, so that a resumed run decides alike). `scored` says whether a reward model scored them.
+    """
+    if not config.early_stop or config.trees == 1:
+        return log.trajectories(problem.task, problem.id, config.trees)
+    for grown in range(1, config.trees + 1):
+        found = log.trajectories(problem.task, problem.id, grown)
+        remaining = (config.trees - grown) * config.tree_share
+        if found is None or decided(found, remaining, config, group_answers, scored=scored):
+            return found
+    raise AssertionError("without remaining trajectories the answer is decided")
 
 
 def grade_problem(
