@@ -1,6 +1,6 @@
 """What the harness itself costs: appending to the store, reading it back, the curves of a summary, starting up.
 
-    pytest benchmarks/harness/bench_harness.py --benchmark-enable --benchmark-only -o python_files='bench_*.py'
+    pytest benchmarks/harness --benchmark-enable --benchmark-only
 
 Every figure is to be read as a ratio to the baseline of its group, which runs in the same session.
 """
