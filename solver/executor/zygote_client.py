@@ -23,6 +23,7 @@ from rstar_eval.solver.executor.worker_client import CagedWorker
 
 START_SECONDS = 120.0
 HELLO_SECONDS = 60.0
+FORK_SECONDS = 30.0
 _BOOT = "import sys; sys.path.insert(0, {folder!r}); from cage import zygote; sys.path.pop(0); zygote.main()"
 _THREADS = (
     "OMP_NUM_THREADS",
@@ -74,7 +75,7 @@ class ZygoteClient:
         try:
             ours.setblocking(False)
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-            self._tell({"op": "fork", "worker": number}, theirs)
+            await self._ask(json.dumps({"op": "fork", "worker": number}).encode(), theirs)
             theirs.close()
             pid = await asyncio.wait_for(self._greeting(ours), HELLO_SECONDS)
         except (OSError, TimeoutError) as error:
@@ -88,6 +89,24 @@ class ZygoteClient:
         if number in self._deaths:
             self._dead(self._deaths[number])
         return worker
+
+    async def _ask(self, data: bytes, handle: socket.socket) -> None:
+        """Send a request with a descriptor. A zygote that does not read for FORK_SECONDS is ended: OSError."""
+        deadline = self._loop.time() + FORK_SECONDS
+        while not self.lost:
+            try:
+                socket.send_fds(self._control, [data], [handle.fileno()])
+                return
+            except BlockingIOError:
+                if self._loop.time() > deadline:
+                    self.process.kill()
+                    self._end()
+                    raise OSError("the zygote does not read its requests") from None
+                await asyncio.sleep(0.02)
+            except OSError:
+                self._end()
+                raise
+        raise OSError("the zygote is gone")
 
     async def _greeting(self, sock: socket.socket) -> int:
         """Read a worker's hello with the kernel's word on who sent it; returns the pid in our own namespace."""
@@ -121,28 +140,21 @@ class ZygoteClient:
         if not worker.death.done():
             self._tell({"op": "kill", "worker": worker.number, "why": why})
 
-    def _tell(self, message: dict[str, Any], handle: socket.socket | None = None) -> None:
+    def _tell(self, message: dict[str, Any]) -> None:
+        """Send a message that needs no answer, later if the socket is full."""
         data = json.dumps(message).encode()
         if self.lost:
-            if handle is not None:
-                raise OSError("the zygote is gone")
+            return
+        if self._outbox:
+            self._outbox.append(data)
             return
         try:
-            if handle is not None:
-                socket.send_fds(self._control, [data], [handle.fileno()])
-            elif self._outbox:
-                self._outbox.append(data)
-            else:
-                self._control.send(data)
+            self._control.send(data)
         except BlockingIOError:
-            if handle is not None:
-                raise OSError("the zygote does not read its requests") from None
             self._outbox.append(data)
             self._loop.add_writer(self._control.fileno(), self._drain)
         except OSError:
             self._end()
-            if handle is not None:
-                raise
 
     def _drain(self) -> None:
         try:

@@ -25,7 +25,7 @@ def test_many_open_problems_share_few_workers_and_stay_right(small: Cage) -> Non
     async def problem(number: int) -> list[str]:
         session = await small.executor.open(str(number))
         parent, outputs = None, []
-        for _ in range(6):
+        for _ in range(4):
             code = f"x = {number}" if parent is None else "x = x + 1\nprint(x)"
             run = await session.run(parent, code)
             parent = run.node
@@ -35,13 +35,13 @@ def test_many_open_problems_share_few_workers_and_stay_right(small: Cage) -> Non
         return outputs
 
     async def everything() -> list[list[str]]:
-        return await asyncio.gather(*(problem(number) for number in range(0, 640, 10)))
+        return await asyncio.gather(*(problem(number) for number in range(0, 160, 10)))
 
     results = small.do(everything())
-    assert results == [["", *(str(n + step) for step in range(1, 6))] for n in range(0, 640, 10)]
+    assert results == [["", *(str(n + step) for step in range(1, 4))] for n in range(0, 160, 10)]
     assert small.executor.pool.live == 0
-    assert small.executor.counts()["evicted"] > 50
-    assert small.executor.counts()["replayed"] > 50
+    assert small.executor.counts()["evicted"] > 10
+    assert small.executor.counts()["replayed"] > 10
 
 
 def test_dropped_states_are_rebuilt(small: Cage) -> None:

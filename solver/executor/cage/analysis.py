@@ -45,7 +45,7 @@ _ATTRIBUTES = _NAMES | _words(
     "tofile save savez savetxt fromfile memmap dump dumps setflags setfield load loads mro"
 )
 _TEXT = re.compile(
-    r"__(?!main__)|\b(?:eval|exec|compile|open|globals|locals|vars|setattr|delattr|getattr|breakpoint|type)\s*\(|\bimport\s+\w"
+    r"(?<!__main)__(?!main__)|\b(?:eval|exec|compile|open|globals|locals|vars|setattr|delattr|getattr|breakpoint|type)\s*\(|\bimport\s+\w"
 )
 """Text that sympy's parser, which evaluates strings, would turn into more than an expression."""
 
