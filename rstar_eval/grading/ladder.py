@@ -146,4 +146,6 @@ def rule_of(gold: Value, pred: Value) -> str:
         return "time"
     if isinstance(gold, Opaque):
         return "spelling"
-    return {"RealSet": "interval", "Words": "words"}.get(type(gold).__name__, type(gold).__name__.lower())
+    if type(gold) is not type(pred) and isinstance(gold, Expr):
+        return "kind"
+    return {"RealSet": "interval"}.get(type(gold).__name__, type(gold).__name__.lower())
