@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from rstar_eval.grading import tree
 from rstar_eval.grading.cursor import ParseError
 from rstar_eval.grading.parse import parse
-from rstar_eval.grading.relations import complement, intersect, is_infinite, position
+from rstar_eval.grading.relations import complement, intersect, position
 from rstar_eval.grading.tokens import Token, spelled
-from rstar_eval.grading.tree import Node
+from rstar_eval.grading.tree import Node, is_infinite
 from rstar_eval.grading.values import Expr, Interval, Items, Labelled, Matrix, Opaque, RealSet, Value
 from rstar_eval.grading.words import EMPTY, REALS
 

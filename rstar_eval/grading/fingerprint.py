@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from rstar_eval.grading.exact import exact_value
 from rstar_eval.grading.limits import LimitExceeded
 from rstar_eval.grading.numeric import PRECISIONS, WHOLE, Undefined, Unsupported, context, evaluate, sample
-from rstar_eval.grading.tree import Node, has, symbols, walk
+from rstar_eval.grading.tree import Node, has, is_infinite, symbols, walk
 
 _GUARD = 96
 _SLOW = frozenset(["factorial", "factorial2", "gamma", "binomial", "permutations"])
@@ -122,6 +122,8 @@ def equal(left: Node, right: Node, relative: float = 0.0, log10: bool = False) -
     """
     if left == right:
         return True
+    if is_infinite(left) or is_infinite(right):
+        return is_infinite(left) == is_infinite(right)
     one, other = rational(left), rational(right)
     if one is not None and other is not None:
         return one == other or (relative > 0 and abs(one - other) <= Fraction(relative) * max(abs(one), abs(other)))

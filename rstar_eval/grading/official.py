@@ -23,7 +23,6 @@ from rstar_eval.grading.compare import same
 from rstar_eval.grading.fingerprint import Undecided, proportional, real_value
 from rstar_eval.grading.limits import Tolerance
 from rstar_eval.grading.read import read
-from rstar_eval.grading.relations import is_infinite
 from rstar_eval.grading.types import Verdict
 from rstar_eval.grading.values import Either, Expr, Inequality, Items, Labelled, RealSet, Value
 
@@ -124,7 +123,7 @@ def _intervals(gold: RealSet | None, pred: RealSet | None) -> str:
         return "brackets" if _closed(gold) != _closed(pred) else "tolerance"
     if not gold.variable or not pred.variable:
         return ""
-    one, other = [[end for end in ends if not is_infinite(end)] for ends in (one, other)]
+    one, other = [[end for end in ends if not tree.is_infinite(end)] for ends in (one, other)]
     if one and len(one) == len(other) and all(_same_end(a, b) for a, b in zip(one, other, strict=True)):
         return "relation"
     return ""
@@ -135,6 +134,6 @@ def _closed(real_set: RealSet) -> Sequence[bool]:
 
 
 def _same_end(left: tree.Node, right: tree.Node) -> bool:
-    if is_infinite(left) or is_infinite(right):
-        return is_infinite(left) == is_infinite(right)
+    if tree.is_infinite(left) or tree.is_infinite(right):
+        return tree.is_infinite(left) == tree.is_infinite(right)
     return bool(_quiet(Expr(left), Expr(right)))

@@ -387,6 +387,8 @@ class _Parser(Cursor):
 
     def named(self, token: Token) -> Node:
         name = token.value
+        if name == "log" and self.at("_"):
+            return self.function(name)
         if self.at("_"):
             return self.subscripted(name)
         if len(name) == 1:

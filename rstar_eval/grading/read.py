@@ -19,6 +19,7 @@ from rstar_eval.grading.latex import normal_form
 from rstar_eval.grading.limits import LIMITS, LimitExceeded
 from rstar_eval.grading.parse import parse
 from rstar_eval.grading.relations import complement, intersect, ordered, solve_chain
+from rstar_eval.grading.rewrite import join_thousands, large_numbers, split_joined
 from rstar_eval.grading.tokens import Token, spelled, tokenise
 from rstar_eval.grading.tree import Node
 from rstar_eval.grading.units import DEGREE, split_unit
@@ -26,9 +27,9 @@ from rstar_eval.grading.values import Either, Equation, Expr, Items, Labelled, O
 from rstar_eval.grading.words import choice, clock, compact, is_wordy, phrase, plain_text, words_of
 
 _INTEGER = re.compile(r"(?<![\d.,\w])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
+_WHOLE_SETS = frozenset(["setZ", "setN"])
 _ZERO_GROUP = re.compile(r"\d,0\d\d")
 _SPACED = re.compile(r"-?[1-9]\d{0,2}(?:[ ~]\d{3})+(?:\.\d+)?")
-_JOINED = re.compile(r"([A-Za-z]?)(and|or)([A-Za-z]?)")
 _RELATIONS = ("<", "<=", ">", ">=", "!=")
 _IN_BASE = re.compile(
     r"(-?[0-9][0-9A-Z]*(?:\.[0-9A-Z]+)?)(?:_(?:base)?|(?:in)?base)(-?\d{1,3}|two|three|four|five|six|seven|eight|nine|ten|twelve|sixteen)",
@@ -69,7 +70,7 @@ def _read(text: str, separators: bool) -> Reading:
         return Reading("", text, "", (Expr(tree.number(sum(map(int, _TERM.findall(text))))),))
     try:
         normal = normal_form(text)
-        tokens = _split_joined(tokenise(normal))
+        tokens = split_joined(tokenise(normal))
         values = _values(normal, tokens, separators)
     except LimitExceeded as error:
         return Reading("", text, "", (), error.limit)
@@ -95,7 +96,7 @@ def _values(normal: str, tokens: list[Token], separators: bool) -> tuple[Value, 
     if option is not None:
         found.append(option)
     if separators and _INTEGER.search(normal):
-        joined = _join_thousands(tokens)
+        joined = join_thousands(tokens)
         if joined is not tokens:
             found.append(value_of(joined))
             if _ZERO_GROUP.search(normal):  # a group with a leading zero can't be an item of a list
@@ -111,63 +112,6 @@ def _values(normal: str, tokens: list[Token], separators: bool) -> tuple[Value, 
         if tail is not None:
             found.append(tail)
     return tuple(found)
-
-
-def _join_thousands(tokens: list[Token]) -> list[Token]:
-    """Join `1,450,000` outside of tuples and sets, at most four groups."""
-    result: list[Token] = []
-    depth = index = 0
-    changed = False
-    while index < len(tokens):
-        token = tokens[index]
-        depth += (token.kind == "open" and token.value != "{") - (token.kind == "close" and token.value != "}")
-        end = index
-        if (
-            token.kind == "number"
-            and token.value.isdigit()
-            and len(token.value) <= 3
-            and token.value[0] != "0"
-            and depth == 0
-        ):
-            while (
-                end + 2 < len(tokens)
-                and tokens[end + 1].value == ","
-                and _group(tokens[end + 2])
-                and not tokens[end + 1].spaced
-                and not tokens[end + 2].spaced
-            ):
-                end += 2
-                if "." in tokens[end].value:
-                    break
-        if end > index and (end - index) // 2 <= 4 and (end + 1 >= len(tokens) or tokens[end + 1].value != ","):
-            result.append(token._replace(value="".join(part.value for part in tokens[index : end + 1 : 2])))
-            changed = True
-        else:
-            result.extend(tokens[index : end + 1])
-        index = end + 1
-    return result if changed else tokens
-
-
-def _group(token: Token) -> bool:
-    return (
-        token.kind == "number"
-        and len(token.value.partition(".")[0]) == 3
-        and token.value[0].isdigit()
-        and "e" not in token.value
-    )
-
-
-def _split_joined(tokens: list[Token]) -> list[Token]:
-    """Separate joining words that lost their spaces: `-3orx`, `2and3`, `\\pi korx`."""
-    result: list[Token] = []
-    for index, token in enumerate(tokens):
-        if token.kind == "name" and 2 < len(token.value) <= 5 and not token.text and index:
-            match = _JOINED.fullmatch(token.value)
-            if match and (match[1] or tokens[index - 1].kind in ("number", "close")):
-                result.extend(Token("name", part) for part in match.groups() if part)
-                continue
-        result.append(token)
-    return result
 
 
 def _tail(tokens: Sequence[Token]) -> Value | None:
@@ -202,12 +146,27 @@ def value_of(tokens: Sequence[Token]) -> Value:
         return Words("")
     for separators, kind in ((";",), ","), (("or",), "or"), ((",", "and", "&"), ","):
         pieces = [piece for piece in split(tokens, *separators) if piece]
+        if len(pieces) > 1 and _says_whole(pieces[-1]):
+            pieces = pieces[:-1]
+            if len(pieces) == 1:
+                return value_of(pieces[0])
         if len(pieces) > 1:
             if is_wordy([token for token in tokens if token.value != ","]) and kind != ",":
                 break
             word = "or" if kind == "or" else "and" if any(token.value in ("and", "&") for token in tokens) else ","
             return _collect([value_of(piece) for piece in pieces], word, tokens)
     return _piece(tokens)
+
+
+def _says_whole(tokens: Sequence[Token]) -> bool:
+    """Whether a piece only says that a parameter is whole: `k in Z`."""
+    return (
+        len(tokens) == 3
+        and len(tokens[0].value) == 1
+        and tokens[0].kind == "name"
+        and tokens[1].value == "in"
+        and tokens[2].value in _WHOLE_SETS
+    )
 
 
 def _strip(tokens: Sequence[Token]) -> Sequence[Token]:
@@ -339,6 +298,7 @@ def _expression(tokens: Sequence[Token]) -> Value:
     """Read one expression with its unit, percent sign or base."""
     if any(token.value == "begin" for token in tokens):
         return _with_matrix(tokens)
+    tokens = large_numbers(tokens)
     number, base = _based(tokens)
     if base is not None:
         return Expr(tree.symbol(number), base=base)

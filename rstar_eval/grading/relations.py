@@ -7,17 +7,10 @@ from typing import Any
 
 from rstar_eval.grading import tree
 from rstar_eval.grading.fingerprint import Undecided, equal, free, rational, real_value
-from rstar_eval.grading.tree import Node
+from rstar_eval.grading.tree import Node, is_infinite
 from rstar_eval.grading.values import Inequality, Interval, RealSet
 
 FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
-
-
-def is_infinite(node: Node) -> int:
-    """1 for infinity, -1 for minus infinity, 0 for anything else."""
-    if node.op == "const" and node.value == "oo":
-        return 1
-    return -1 if node.op == "neg" and is_infinite(node.args[0]) == 1 else 0
 
 
 def solve_chain(sides: Sequence[Node], signs: Sequence[str]) -> RealSet | Inequality | None:

@@ -85,6 +85,13 @@ def has(node: Node, *ops: str) -> bool:
     return any(part.op in ops for part in walk(node))
 
 
+def is_infinite(node: Node) -> int:
+    """1 for infinity, -1 for minus infinity, 0 for anything else."""
+    if node.op == "const" and node.value == "oo":
+        return 1
+    return -1 if node.op == "neg" and is_infinite(node.args[0]) == 1 else 0
+
+
 def substitute(node: Node, name: str, value: Node) -> Node:
     """Replace a variable."""
     if node.op == "sym":

@@ -88,6 +88,8 @@ def phrase(words: str) -> Value | None:
         return EMPTY
     if words in ("setr", "setreals", "r") or _ALL.fullmatch(words):
         return REALS
+    if words in ("dne", "doesnotexist", "itdoesnotexist"):
+        return Words("doesnotexist")
     whole = _WHOLE.fullmatch(words)
     if whole:
         return Words(f"set of {(whole[1] or whole[2] or 'i')[0].replace('q', 'r')}")
