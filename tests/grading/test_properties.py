@@ -289,7 +289,7 @@ TEXTS = st.one_of(
 
 
 def check_pair(gold: str, pred: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()  # not the wall clock: the machine may be busy
     for one, other in ((gold, pred), (pred, gold)):
         verdict = decide(one, other)
         assert isinstance(verdict, Passed) or verdict.outcome in ("correct", "wrong", "no_answer", "grader_error")
@@ -297,7 +297,7 @@ def check_pair(gold: str, pred: str) -> None:
         verdict = decide(gold, gold)
         assert not isinstance(verdict, Passed)
         assert verdict.outcome == "correct"
-    assert time.perf_counter() - start < 5.0, "a hang"
+    assert time.process_time() - start < 5.0, "a hang"
 
 
 @given(TEXTS, TEXTS)
