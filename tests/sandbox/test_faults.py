@@ -17,8 +17,7 @@ from typing import Any
 import pytest
 
 from rstar_eval.errors import BackendError
-from rstar_eval.solver.executor import Limits, StepExecutor, start_executor
-from rstar_eval.solver.executor import zygote_client
+from rstar_eval.solver.executor import Limits, StepExecutor, start_executor, zygote_client
 from rstar_eval.solver.executor.levels import LAYERS
 from rstar_eval.solver.executor.pool import Pool
 from rstar_eval.solver.executor.session import Session

@@ -69,16 +69,18 @@ def report(missing: list[str]) -> dict[str, Any]:
 
 CASES = [
     (["unshare"], "good", {"strong": "namespaces"}),
-    (["mount"], "good", {"strong": "namespaces"}),
-    (["pivot_root"], "good", {"strong": "root"}),
+    pytest.param(["mount"], "good", {"strong": "namespaces"}, marks=pytest.mark.slow),
+    pytest.param(["pivot_root"], "good", {"strong": "root"}, marks=pytest.mark.slow),
     (["unshare", "landlock"], "basic", {"strong": "namespaces", "good": "landlock"}),
-    (["landlock"], "basic", {"strong": "landlock", "good": "landlock"}),
+    pytest.param(["landlock"], "basic", {"strong": "landlock", "good": "landlock"}, marks=pytest.mark.slow),
     (["seccomp"], "accidents-only", {"strong": "seccomp", "good": "seccomp", "basic": "seccomp"}),
-    (["capset"], "accidents-only", {"strong": "rights", "good": "rights", "basic": "rights"}),
+    pytest.param(
+        ["capset"], "accidents-only", {"strong": "rights", "good": "rights", "basic": "rights"}, marks=pytest.mark.slow
+    ),
 ]
 
 
-@pytest.mark.parametrize(("missing", "expected", "refused"), CASES, ids=["+".join(case[0]) for case in CASES])
+@pytest.mark.parametrize(("missing", "expected", "refused"), CASES)
 def test_a_missing_feature_ends_in_an_honest_level(
     level: str, missing: list[str], expected: str, refused: dict[str, str]
 ) -> None:

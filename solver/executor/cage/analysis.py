@@ -31,10 +31,11 @@ TAME_MODULES = _words(
 
 _NAMES = _words(
     "eval exec compile open globals locals vars getattr hasattr setattr delattr breakpoint help memoryview exit quit "
-    "os sys builtins ctypes ctypeslib subprocess importlib inspect super wraps update_wrapper singledispatch total_ordering attrgetter methodcaller cached_property "
+    "super wraps update_wrapper singledispatch total_ordering attrgetter methodcaller cached_property "
     "getcontext setcontext localcontext DefaultContext BasicContext ExtendedContext "
     "lambdastr autowrap ufuncify binary_function preview init_printing init_session set_printoptions seterr seterrcall "
     "setbufsize pprint_use_unicode pprint_try_use_unicode pretty_use_unicode plot plot3d plot_implicit plotting "
+    "os sys builtins ctypes ctypeslib subprocess importlib inspect "
     "errstate printoptions test doctest run_doctests runtests physical_constants sieve"
 )
 _ATTRIBUTES = _NAMES | _words(
@@ -45,7 +46,8 @@ _ATTRIBUTES = _NAMES | _words(
     "tofile save savez savetxt fromfile memmap dump dumps setflags setfield load loads mro"
 )
 _TEXT = re.compile(
-    r"(?<!__main)__(?!main__)|\b(?:eval|exec|compile|open|globals|locals|vars|setattr|delattr|getattr|breakpoint|type)\s*\(|\bimport\s+\w"
+    r"(?<!__main)__(?!main__)|\b(?:eval|exec|compile|open|globals|locals|vars|setattr|delattr|getattr|breakpoint|type)\s*\("
+    r"|\bimport\s+\w"
 )
 """Text that sympy's parser, which evaluates strings, would turn into more than an expression."""
 
@@ -73,8 +75,8 @@ def analyse(code: str) -> Analysis:
         place = f" (line {error.lineno})" if error.lineno else ""
         return Analysis(key=_digest(code), error=(type(error).__name__, f"{error.msg}{place}"))
     except (ValueError, RecursionError, MemoryError, OverflowError, SystemError) as error:
-        # Text that the parser gives up on: null bytes, lone surrogates, nesting too deep for it. (SystemError: CPython's
-        # own check of its nesting count.)
+        # Text that the parser gives up on: null bytes, lone surrogates, nesting too deep for it. SystemError comes from
+        # CPython's own check of its nesting count.
         return Analysis(key=_digest(code), error=("SyntaxError", f"cannot be parsed ({type(error).__name__})"))
     shape: list[str] = []
     strict = _walk(tree, shape)
