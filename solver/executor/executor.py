@@ -90,6 +90,7 @@ async def start_executor(
     if running < 1:
         raise UserError(f"workers is {running}", "give at least 1")
     live = live_workers if live_workers is not None else max(64, 16 * running)
+    idle_bytes = _memory_bytes() // (2 * live)
     count = zygotes if zygotes is not None else max(1, running // 8)
     wanted = (levels.as_level(isolation),) if isolation is not None else LEVELS
     refusals: list[CageError] = []
@@ -105,14 +106,16 @@ async def start_executor(
         try:
             if isolation is None:
                 await probe(level, limits)
-            started = await asyncio.gather(*(start_zygote(level, limits, observe=observe) for _ in range(count)))
+            started = await asyncio.gather(
+                *(start_zygote(level, limits, observe=observe, idle_bytes=idle_bytes) for _ in range(count))
+            )
         except CageError as refusal:
             refusals.append(refusal)
             continue
 
         async def another(level: Level = level) -> Source:
             try:
-                return await start_zygote(level, limits, observe=observe)
+                return await start_zygote(level, limits, observe=observe, idle_bytes=idle_bytes)
             except CageError as error:
                 raise BackendError(f"the executor could not be started again: {error}") from None
 
@@ -151,6 +154,13 @@ async def probe_levels() -> LevelReport:
                 absent.append(Layer(name, False, "not tried: an earlier layer is missing", ""))
         return LevelReport(level, PROMISES[level], (*took, *absent))
     raise AssertionError("accidents-only is always there")
+
+
+def _memory_bytes() -> int:
+    """Return the machine's memory: idle workers together are kept below half of it."""
+    if hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 8 << 30
 
 
 def _cores() -> int:

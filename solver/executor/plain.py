@@ -41,6 +41,10 @@ class PlainWorker:
         """Not told apart at this level."""
         return False
 
+    def is_large(self) -> bool:
+        """Not told apart at this level."""
+        return False
+
     def cpu(self) -> float | None:
         """Return the worker's CPU seconds where the platform has the clock (Linux), else None."""
         if sys.platform != "linux":

@@ -31,6 +31,10 @@ class Worker(Protocol):
         """Return whether it has used CPU time since its last answer."""
         ...
 
+    def is_large(self) -> bool:
+        """Return whether it holds too much memory to be kept idle."""
+        ...
+
     def kill(self, why: str) -> None:
         """Kill it; does not wait."""
         ...
@@ -127,10 +131,14 @@ class Pool:
     def release(self, domain: Domain) -> None:
         """Let the domain's worker idle; it may be given up from now on."""
         self._busy.discard(domain)
-        if domain.worker is not None and domain.worker.alive:
-            self._idle[domain] = None
-        else:
+        worker = domain.worker
+        if worker is None or not worker.alive:
             domain.forget("gone")
+        elif worker.is_large():
+            self.counts["large"] += 1
+            domain.forget("large")
+        else:
+            self._idle[domain] = None
 
     def discard(self, domain: Domain) -> None:
         """End the domain's worker for good."""

@@ -24,6 +24,7 @@ from rstar_eval.solver.types import RunStatus, StepRun
 
 _analyse = lru_cache(maxsize=8192)(analyse)
 _RETRIES = 3
+_CACHED_LENGTH = 4000  # longer steps are analysed anew each time, so that the cache stays small
 
 
 @dataclass(eq=False, slots=True)
@@ -84,7 +85,7 @@ class Session:
             raise ValueError(f"session {self.key!r} is closed")
         if parent is not None and not 0 <= parent < len(self._scopes):
             raise ValueError(f"session {self.key!r} has no node {parent}")
-        analysis = _analyse(code)
+        analysis = _analyse(code) if len(code) < _CACHED_LENGTH else analyse(code)
         key = (parent, analysis.key)
         while (earlier := self._done.get(key)) is not None:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import signal
 import socket
 import time
@@ -19,8 +20,11 @@ WATCH_AFTER = 0.05
 """Seconds after which a step is put under the zygote's watch. The CPU time before counts all the same."""
 IDLE_CPU = 0.03
 """CPU seconds that an idle worker may use before it counts as running on its own."""
+LARGE_CPU = 0.01
+"""CPU seconds of a request after which the worker's memory is looked at."""
 DEATH_SECONDS = 10.0
 CLOSED_SECONDS = 0.25
+_PAGE = mmap.PAGESIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class CagedWorker:
         self._clock = (~pid) << 3 | 2
         self._loop = asyncio.get_running_loop()
         self._waiting: asyncio.Future[bytes] | None = None
+        self._last_cpu = 0.0
         self._idle_clock = time.clock_gettime(self._clock)
         self._loop.add_reader(sock.fileno(), self._readable)
 
@@ -67,6 +72,20 @@ class CagedWorker:
             return time.clock_gettime(self._clock)
         except OSError:
             return 0.0
+
+    def is_large(self) -> bool:
+        """Return whether the worker holds so much memory that it should not be kept idle.
+
+        Looked at only after a request that took some CPU time: memory cannot be filled without.
+        """
+        if self._last_cpu < LARGE_CPU:
+            return False
+        try:
+            with open(f"/proc/{self.pid}/statm", "rb") as file:
+                pages = int(file.read().split()[1])
+        except OSError:
+            return True
+        return pages * _PAGE > self.zygote.resident_bytes + self.zygote.idle_bytes
 
     def runs_on_its_own(self) -> bool:
         """Return whether the worker has used CPU time since its last answer: a step forged the answer and goes on."""
@@ -111,7 +130,7 @@ class CagedWorker:
             total = self.death.result().get("cpu", 0.0) if self.death.done() else self.cpu()
             return Answer(b"", ending, max(0.0, total - base))
         self._idle_clock = self.cpu()
-        used = max(0.0, self._idle_clock - base)
+        used = self._last_cpu = max(0.0, self._idle_clock - base)
         if timer.when() <= self._loop.time():
             self.zygote.unwatch(self)
         if used > cpu:

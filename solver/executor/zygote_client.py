@@ -56,10 +56,13 @@ def environment() -> dict[str, str]:
 class ZygoteClient:
     """One running zygote. `on_lost` is called once when it ends by itself."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, ready: dict[str, Any]) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], control: socket.socket, ready: dict[str, Any], idle_bytes: int
+    ) -> None:
         self.process, self._control = process, control
         self.layers = tuple(Layer(item["name"], True, item["detail"]) for item in ready["layers"])
-        self.base_bytes = int(ready["base"])
+        self.resident_bytes = int(ready["resident"])
+        self.idle_bytes = idle_bytes
         self.lost = False
         self.denied: Counter[str] = Counter()
         self.on_lost: Callable[[], None] | None = None
@@ -224,12 +227,14 @@ def _settle(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-async def start_zygote(level: Level, limits: Limits, *, bare: bool = False, observe: bool = False) -> ZygoteClient:
+async def start_zygote(
+    level: Level, limits: Limits, *, bare: bool = False, observe: bool = False, idle_bytes: int = 256 << 20
+) -> ZygoteClient:
     """Start a zygote at exactly `level` and return it when every layer has been verified.
 
-    `observe` has denied system calls counted (see `ZygoteClient.denied`). `bare` leaves out packages and warm-up:
-    enough to learn whether the level can be had. CageError if a layer is missing; BackendError if the process does not
-    come up.
+    A worker that holds more than `idle_bytes` above the zygote's own memory is not kept idle. `observe` has denied
+    system calls counted (see `ZygoteClient.denied`). `bare` leaves out packages and warm-up: enough to learn whether
+    the level can be had. CageError if a layer is missing; BackendError if the process does not come up.
     """
     if sys.platform != "linux":
         raise CageError(level, "seccomp", f"{sys.platform} has no such layer", ())
@@ -254,7 +259,7 @@ async def start_zygote(level: Level, limits: Limits, *, bare: bool = False, obse
             reason = "it ended without a word"
         message = json.loads(data) if data else {}
         if message.get("ready") is True:
-            client = ZygoteClient(process, ours, message)
+            client = ZygoteClient(process, ours, message, idle_bytes)
             missing = set(levels.LAYERS[level]) - {layer.name for layer in client.layers}
             if not missing:
                 return client

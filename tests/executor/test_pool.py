@@ -66,6 +66,18 @@ def test_strict_candidates_of_one_parent_run_beside_each_other(small: Cage) -> N
     assert small.do(siblings()) == [f"{n + 1} {n}\n" for n in range(8)]
 
 
+def test_a_worker_that_holds_much_memory_is_not_kept_idle(cage: Cage) -> None:
+    cage.executor.pool.counts.clear()
+    source: Any = cage.executor.pool.sources[0]
+    size = source.idle_bytes + (64 << 20)
+    session = cage.open()
+    root = cage.run(session, None, f"data = b'x' * {size}")
+    small = cage.run(session, None, "data = b'ab'")
+    assert cage.executor.counts()["large"] == 1
+    assert cage.run(session, root.node, "print(len(data))").output == f"{size}\n"
+    assert cage.run(session, small.node, "print(len(data))").output == "2\n"
+
+
 @pytest.mark.parametrize("level", ["weak", "Strong", "accident"])
 def test_an_unknown_level_is_one_clear_line(level: str) -> None:
     with pytest.raises(UserError, match="unknown isolation level"):

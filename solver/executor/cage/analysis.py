@@ -35,7 +35,8 @@ _NAMES = _words(
     "getcontext setcontext localcontext DefaultContext BasicContext ExtendedContext "
     "lambdastr autowrap ufuncify binary_function preview init_printing init_session set_printoptions seterr seterrcall "
     "setbufsize pprint_use_unicode pprint_try_use_unicode pretty_use_unicode plot plot3d plot_implicit plotting "
-    "os sys builtins ctypes ctypeslib subprocess importlib inspect "
+    "os sys builtins ctypes ctypeslib subprocess importlib inspect converter dispatch "
+    "sympy_converter external_converter "
     "errstate printoptions test doctest run_doctests runtests physical_constants sieve"
 )
 _ATTRIBUTES = _NAMES | _words(
@@ -43,7 +44,11 @@ _ATTRIBUTES = _NAMES | _words(
     "warnings traceback linecache atexit testing f2py distutils mp_setcontext "
     "gi_frame gi_code cr_frame ag_frame f_back f_globals f_locals f_builtins f_code tb_frame tb_next with_traceback "
     "settrace setprofile setrecursionlimit addaudithook set_int_max_str_digits register_assumption "
-    "tofile save savez savetxt fromfile memmap dump dumps setflags setfield load loads mro"
+    "tofile save savez savetxt fromfile memmap dump dumps setflags setfield load loads mro register"
+)
+_CHANGES = _words(
+    "append extend insert update setdefault add discard remove pop popitem popleft appendleft clear sort reverse fill "
+    "put resize partition itemset intersection_update difference_update symmetric_difference_update"
 )
 _TEXT = re.compile(
     r"(?<!__main)__(?!main__)|\b(?:eval|exec|compile|open|globals|locals|vars|setattr|delattr|getattr|breakpoint|type)\s*\("
@@ -157,6 +162,12 @@ def _module(name: str) -> str:
 def _call(node: ast.Call) -> str:
     if isinstance(node.func, ast.Name) and node.func.id == "type" and (len(node.args) != 1 or node.keywords):
         return "makes a class"
+    if (
+        isinstance(node.func, ast.Attribute)
+        and node.func.attr in _CHANGES
+        and isinstance(node.func.value, ast.Attribute)
+    ):
+        return f"calls {node.func.attr} on an attribute"  # which may be a library's table
     return ""
 
 

@@ -12,6 +12,7 @@ import array
 import gc
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -343,7 +344,8 @@ def _main() -> int:
         zygote = Zygote(control, wake, settings, base)
         gc.collect()
         gc.freeze()
-        zygote.say({"ready": True, "layers": layers, "base": base})
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        zygote.say({"ready": True, "layers": layers, "resident": resident})
     except LayerError as error:
         _fatal({"layer": error.layer, "detail": error.detail, "layers": layers})
         return 72
