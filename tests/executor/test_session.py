@@ -173,9 +173,9 @@ def test_random_numbers_depend_on_the_steps_and_on_nothing_else(cage: Cage) -> N
 def test_memory_is_bounded_and_a_failure_of_one_step_is_no_failure_of_the_next(cage: Cage) -> None:
     session = cage.open()
     root = cage.run(session, None, "x = 1")
-    assert cage.run(session, root.node, "l = []\nwhile True: l.append(bytearray(10**8))").error_type == "MemoryError"
-    assert cage.run(session, root.node, "big = bytearray(5 * 10**8)\nprint(len(big))").output == "500000000\n"
-    assert cage.run(session, root.node, "huge = bytearray(7 * 10**8)\nprint(len(huge))").output == "700000000\n"
+    assert cage.run(session, root.node, "l = []\nwhile True: l.append(bytearray(10**7))").error_type == "MemoryError"
+    assert cage.run(session, root.node, "big = bytearray(15 * 10**7)\nprint(len(big))").output == "150000000\n"
+    assert cage.run(session, root.node, "huge = bytearray(2 * 10**8)\nprint(len(huge))").output == "200000000\n"
 
 
 def test_cpu_seconds_are_those_of_the_step(cage: Cage) -> None:

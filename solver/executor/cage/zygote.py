@@ -28,7 +28,7 @@ from .confine import LayerError
 
 CONTROL = 3
 POLL_IDLE, POLL_WATCHING = 1.0, 0.01
-AWAKE = 0.15
+AWAKE = 0.04
 """Share of wall time below which a step counts as asleep: only then does the wall limit decide, never mere load."""
 _FDS = array.array("i", [0]).itemsize
 
