@@ -91,15 +91,15 @@ class EnginePolicy:
         await self.engine.close()
 
 
-def no_room(n: int, prompt_tokens: int, context: int) -> SampleResult:
+def no_room(n: int, prompt_tokens: int | None, context: int | None) -> SampleResult:
     """Return the result of a prompt that fills the context: n empty completions that ended with "length".
 
-    One over-long path must not end a run; the search ends that path. The log says so.
+    One over-long path must not end a run; the search ends that path. The log says so, with the numbers that the
+    server told (None: it did not).
     """
-    logger.warning(
-        "a prompt of %d tokens leaves no room in a context of %d: its path ends here", prompt_tokens, context
-    )
-    return SampleResult(tuple(Completion("", "length") for _ in range(n)), prompt_tokens)
+    tokens, room = prompt_tokens or "unknown length", context or "unknown size"
+    logger.warning("a prompt (tokens: %s) leaves no room in the model's context (%s): its path ends here", tokens, room)
+    return SampleResult(tuple(Completion("", "length") for _ in range(n)), prompt_tokens or 0)
 
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> tuple[str, str | None]:

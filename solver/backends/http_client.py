@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS, PROBE_SECONDS = 10.0, 30.0
 
 
 class RefusedRequest(Exception):
@@ -27,6 +27,14 @@ class RefusedRequest(Exception):
         self.status = status
         self.message = message
         super().__init__(f"status {status}: {message}")
+
+
+class RefusedKey(UserError):
+    """The server refuses the key, or asks for one."""
+
+
+class Unreachable(BackendError):
+    """No server answers."""
 
 
 class JsonClient:
@@ -50,8 +58,8 @@ class JsonClient:
     async def post(self, path: str, body: Mapping[str, object]) -> Any:
         """Post `body` to `path` and return the reply's JSON.
 
-        RefusedRequest for a 4xx reply that is not about the key; BackendError when the server is unreachable, keeps
-        failing or answers with something that is no JSON; UserError for a refused key.
+        RefusedRequest for a 4xx reply that is not about the key; RefusedKey (a UserError) for one that is;
+        BackendError when the server is unreachable (Unreachable), keeps failing or answers with no JSON.
         """
         return await self._call("post", path, body)
 
@@ -59,24 +67,30 @@ class JsonClient:
         """Get `path` and return the reply's JSON. Errors as of `post`."""
         return await self._call("get", path, None)
 
-    async def probe(self, path: str) -> Any:
+    async def probe(self, path: str, *, needs_key: bool = False) -> Any:
         """Return the JSON at `path` without retries, or None if the server has no such page.
 
-        UserError, at once, if no server can be reached: at the start of a run that is a wrong address.
+        Gateways answer an unknown page with all kinds of statuses, a refused key among them: with `needs_key`, a page
+        that every server has, that one counts. UserError, at once, if no server can be reached: at the start of a run
+        that is a wrong address.
         """
         try:
-            return await self._call("get", path, None, retries=0)
-        except RefusedRequest:
+            return await self._call("get", path, None, self._client.with_options(max_retries=0, timeout=PROBE_SECONDS))
+        except Unreachable as error:
+            raise UserError(error.message, error.fix) from None
+        except RefusedKey:
+            if needs_key:
+                raise
             return None
-        except BackendError as error:
-            if error.fix:
-                raise UserError(error.message, error.fix) from None
+        except (RefusedRequest, BackendError):
             return None
 
-    async def _call(self, method: str, path: str, body: Mapping[str, object] | None, retries: int | None = None) -> Any:
+    async def _call(
+        self, method: str, path: str, body: Mapping[str, object] | None, client: AsyncOpenAI | None = None
+    ) -> Any:
         import openai
 
-        client = self._client if retries is None else self._client.with_options(max_retries=retries)
+        client = client or self._client
         try:
             if method == "get":
                 reply = await client.get(path, cast_to=str)
@@ -84,11 +98,11 @@ class JsonClient:
                 reply = await client.post(path, cast_to=str, body=body)
         except openai.APIConnectionError as error:
             cause = type(error.__cause__).__name__ if error.__cause__ else "connection failed"
-            raise BackendError(
+            raise Unreachable(
                 f"no answer from the server at {self.base_url} ({cause})", "start it, or correct the URL"
             ) from None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise UserError(
+            raise RefusedKey(
                 f"the server at {self.base_url} refuses the key (status {error.status_code})",
                 "set OPENAI_API_KEY or RSTAR_EVAL_API_KEY",
             ) from None

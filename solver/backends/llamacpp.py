@@ -94,7 +94,7 @@ class LlamaCppEngine:
                 reply = await self._client.post("completion", body)
         except RefusedRequest as error:
             if "context" in error.message:
-                return no_room(n, 0, self._context)
+                return no_room(n, None, self._context)
             raise BackendError(f"llama.cpp refuses a request ({error.message})") from None
         except BackendError:
             ended = self._process.failure() if self._process else None

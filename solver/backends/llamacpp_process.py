@@ -139,8 +139,8 @@ async def _handshake(process: asyncio.subprocess.Process, settings: dict[str, ob
 
 
 def last_line(log: IO[bytes]) -> str:
-    """Return the last line of a llama.cpp log that reports an error, else its last line."""
+    """Return what a llama.cpp log says of a failure: its first error line, without the line's clock, else its last."""
     log.seek(0)
     lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if " E " in line or "error" in line.lower()]
-    return (errors or lines or ["no message"])[-1]
+    errors = [line.partition(" E ")[2].strip() for line in lines if " E " in line]
+    return (errors or lines[-1:] or ["no message"])[0]

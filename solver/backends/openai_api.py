@@ -71,7 +71,7 @@ class OpenAIEngine:
         async with self._open:
             reply = await self._post(path, body, sampling.max_tokens)
         if reply is None:
-            return no_room(n, 0, 0)
+            return no_room(n, None, None)
         try:
             choices = sorted(reply["choices"], key=lambda choice: int(choice.get("index", 0)))
             usage = reply["usage"]

@@ -42,7 +42,7 @@ async def connect(spec: PolicySpec) -> Engine:
             await client.close()
             return _llama_cpp(spec, root, props)
         version = await root.probe("version")
-        served = await client.probe("models")
+        served = await client.probe("models", needs_key=True)
         models = _models(served)
         if models and spec.target not in models:
             raise UserError(f"the server at {url} serves no model {spec.target!r}", nearest(spec.target, models))
