@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    for name, reason in MARKERS.items():
+    for name in MARKERS:
         parser.addoption(f"--run-{name}", action="store_true", default=False, help=f"run tests marked {name}")
 
 
