@@ -113,8 +113,8 @@ def build_root(packages: list[str]) -> list[str]:
 
     Returns the names in the new root's top folder. LayerError "root" if a mount fails.
     """
-    library = sorted({os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")})
-    packages = [os.path.realpath(path) for path in packages]
+    library = _both_spellings([sysconfig.get_path(name) for name in ("stdlib", "platstdlib")])
+    packages = _both_spellings(packages)
     sources = library + packages
     spare = [path for path in ("/mnt", "/srv", "/media", "/opt", "/sys", "/var/tmp", "/tmp") if os.path.isdir(path)]
     free = [path for path in spare if not any((source + "/").startswith(path + "/") for source in sources)]
@@ -143,6 +143,12 @@ def build_root(packages: list[str]) -> list[str]:
     except OSError as error:
         raise LayerError("root", str(error)) from None
     return sorted({source.split("/")[1] for source in sources} | {LANDLOCK_PROBE[1:]})
+
+
+def _both_spellings(paths: list[str]) -> list[str]:
+    """Return each path as it is written and as it is without symbolic links: imports use the first, the cage has no
+    links."""
+    return sorted({os.path.abspath(path) for path in paths} | {os.path.realpath(path) for path in paths})
 
 
 def _bind(source: str, target: str) -> None:
