@@ -20,6 +20,7 @@ SEED_RANGE = 2**31
 TOP_K = 64
 """Tokens kept before nucleus sampling: sorting a vocabulary of 150k tokens for every token would cost a fifth of the
 speed of a small model. The temperature is applied before top_p, as in transformers and vLLM."""
+WARM_FILE = "warm"
 FINISH: Mapping[str, FinishReason] = {"eos": "eos", "word": "stop", "limit": "length"}
 
 
@@ -70,11 +71,22 @@ class LlamaCppEngine:
         return str(reply["prompt"]) + prompt.assistant_prefix
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
-        """Compute what all `prompts` share once and copy it to every slot."""
-        texts = [await self.render(prompt) for prompt in prompts]
-        shared = common_prefix(texts)
-        if len(shared) > 64:
-            await self._part(shared, Sampling(self._slots, 0, 0.0, 1.0, 1, ()), 0, self._slots)
+        """Compute what all `prompts` share once and, on a server of our own, copy it to every slot.
+
+        The copy goes through a file, because the server empties the slots of further completions when a request ends.
+        """
+        shared = common_prefix([await self.render(prompt) for prompt in prompts])
+        if len(shared) <= 64:
+            return
+        body = {"prompt": shared, "n_predict": 1, "temperature": 0.0, "cache_prompt": True}
+        if self._process is None:
+            await self._client.post("completion", body)
+            return
+        await self._client.post("completion", {**body, "id_slot": 0})
+        await self._client.post("slots/0?action=save", {"filename": WARM_FILE})
+        for slot in range(1, self._slots):
+            await self._client.post(f"slots/{slot}?action=restore", {"filename": WARM_FILE})
+        self._process.remove_slot_file(WARM_FILE)
 
     async def _part(self, text: str, sampling: Sampling, seed: int, n: int) -> SampleResult:
         body = {

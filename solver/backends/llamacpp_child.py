@@ -39,6 +39,7 @@ def serve(settings: Mapping[str, object]) -> tuple[str, object]:
     params.port = 0
     params.ui = False
     params.endpoint_slots = False
+    params.slot_save_path = os.path.join(str(settings["slot_folder"]), "")
     params.verbosity = 1  # errors only: the log of a long run must not fill the disk
     # A prompt cache in main memory copies a slot's state whenever another prompt takes the slot; in a search the next
     # prompt of a problem comes back at once, and the copies cost more than they save.

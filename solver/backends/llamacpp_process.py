@@ -31,6 +31,11 @@ class LlamaCppProcess:
     api_key: str
     process: asyncio.subprocess.Process
     log: IO[bytes] = field(repr=False)
+    slot_folder: tempfile.TemporaryDirectory[str] = field(repr=False)
+
+    def remove_slot_file(self, name: str) -> None:
+        """Remove a slot's saved state: it has some megabytes."""
+        Path(self.slot_folder.name, name).unlink(missing_ok=True)
 
     def failure(self) -> str | None:
         """Return how the process ended, with the last line of its log; None while it runs."""
@@ -49,6 +54,7 @@ class LlamaCppProcess:
                 self.process.kill()
                 await self.process.wait()
         self.log.close()
+        self.slot_folder.cleanup()
 
 
 def usable_cpus() -> int:
@@ -91,13 +97,15 @@ async def start(model: Path, *, context: int, parallel: int, threads: int) -> Ll
     check_gguf(model)
     check_installed()
     api_key = secrets.token_hex(16)
-    settings = {
+    settings: dict[str, object] = {
         "model": str(model.resolve()),
         "total_context": context * parallel,
         "parallel": parallel,
         "threads": threads,
         "api_key": api_key,
     }
+    slot_folder = tempfile.TemporaryDirectory(prefix="rstar-eval-slots-")
+    settings["slot_folder"] = slot_folder.name
     log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
     # A session of its own: Ctrl-C reaches us, and we stop the server when finished work is stored.
     process = await asyncio.create_subprocess_exec(
@@ -111,7 +119,7 @@ async def start(model: Path, *, context: int, parallel: int, threads: int) -> Ll
         start_new_session=True,
         env={**WAIT_POLICY, **os.environ},
     )
-    server = LlamaCppProcess("", api_key, process, log)
+    server = LlamaCppProcess("", api_key, process, log, slot_folder)
     try:
         server.url = await _handshake(process, settings)
     except BaseException:
@@ -120,6 +128,7 @@ async def start(model: Path, *, context: int, parallel: int, threads: int) -> Ll
             await process.wait()
         reason = last_line(log)
         log.close()
+        slot_folder.cleanup()
         if isinstance(sys.exception(), ValueError | ConnectionError):
             raise UserError(f"llama.cpp cannot load {str(model)!r}: {reason}") from None
         raise
