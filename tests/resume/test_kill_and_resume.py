@@ -16,7 +16,7 @@ import pytest
 from rstar_eval.records import comparable
 from rstar_eval.store import GRADES, TRAJECTORIES, read_lines
 
-ARGUMENTS = ["--policy", "scripted?delay=0.02", "--task", "mini_math", "--rollouts", "4", "--trees", "2", "--seed", "5"]
+ARGUMENTS = ["--policy", "scripted?delay=0.03", "--task", "mini_math", "--rollouts", "4", "--trees", "2", "--seed", "5"]
 
 
 def _start(output: Path, *more: str) -> subprocess.Popen[str]:
@@ -43,6 +43,19 @@ def _records(output: Path) -> dict[str, dict[object, object]]:
     return {"searches": dict(by_key), "grades": dict(by_problem)}
 
 
+def _wait_for_searches(process: subprocess.Popen[str], output: Path, more: int) -> None:
+    """Wait until this session has stored `more` searches, whatever a start takes on this machine."""
+    log = output / TRAJECTORIES
+    wanted = _lines(log) + more
+    deadline = time.monotonic() + 60
+    while process.poll() is None and _lines(log) < wanted and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def _lines(log: Path) -> int:
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
 def _kill_and_finish(tmp_path: Path, kills: int, limit: str) -> None:
     _finish(tmp_path / "calm", "--limit", limit)
     calm = _records(tmp_path / "calm")
@@ -50,7 +63,8 @@ def _kill_and_finish(tmp_path: Path, kills: int, limit: str) -> None:
     output, interrupted = tmp_path / "killed", 0
     for _ in range(kills):
         process = _start(output, "--limit", limit)
-        time.sleep(moments.uniform(0.5, 6.0))
+        _wait_for_searches(process, output, moments.randint(0, 6))
+        time.sleep(moments.uniform(0.0, 0.1))
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             interrupted += 1
