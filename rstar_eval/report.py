@@ -104,8 +104,9 @@ def print_summary(summary: RunSummary, console: Console) -> None:
 
     console.print(f"Run {summary.path}", style="bold", markup=False, highlight=False, soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    short = {"no answer": "no ans", "grader error": "gr err"}  # so that a row fits 80 columns
     for name in COLUMNS:
-        table.add_column(name, justify="left" if name == "task" else "right", overflow="fold", no_wrap=name == "task")
+        table.add_column(short.get(name, name), justify="left" if name == "task" else "right", no_wrap=True)
     for one in summary.tasks:
         table.add_row(*_row(one))
     console.print(table)
