@@ -15,7 +15,8 @@ from rstar_eval.store import read_manifest
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """What k of the stored trajectories would have given: shares in [0, 1], means over the problems."""
+    """What k of the stored trajectories would have given: shares in [0, 1], means over all problems, of which one with
+    fewer than k trajectories counts with all that it has."""
 
     k: int
     pass_at_k: float
@@ -39,7 +40,7 @@ class TaskSummary:
     n: graded problems. accuracy: share whose chosen answer is correct, with its 95 % Wilson interval. no_answer,
     grader_error: counts of problems; grader errors count as not correct and are shown, never as wrong. avg: mean
     share of right trajectories (avg@k). tokens: completion tokens of all searches. seconds: wall time of the task,
-    summed over sessions. curve: see CurvePoint, from problems with `rollouts` trajectories. steps_run, steps_ok: code
+    summed over sessions. curve: see CurvePoint. steps_run, steps_ok: code
     steps executed and those that ended without an error. ends: why trajectories ended.
     """
 
@@ -158,18 +159,21 @@ def _wall_seconds(searches: list[SearchRecord]) -> float:
 
 
 def _curve(grades: list[GradeRecord]) -> tuple[CurvePoint, ...]:
-    """Only problems with the most trajectories count, so that every point is of the same problems."""
-    size = max((len(record.trajectories) for record in grades), default=0)
-    full = [record for record in grades if len(record.trajectories) == size]
-    ks = curve_points(size)
+    """Every point is a mean over all problems; one with fewer than k trajectories (an exhausted tree, a spent budget, a
+    decided vote) counts with all that it has."""
+    ks = curve_points(max((len(record.trajectories) for record in grades), default=0))
     passed, voted = [0.0] * len(ks), [0.0] * len(ks)
-    for record in full:
+    for record in grades:
+        size = len(record.trajectories)
+        if not size:
+            continue
         right = [one.outcome == "correct" for one in record.trajectories]
-        votes = maj_at_k([one.group for one in record.trajectories], right, ks)
+        votes = maj_at_k([one.group for one in record.trajectories], right, [min(k, size) for k in ks])
         for place, k in enumerate(ks):
-            passed[place] += pass_at_k(size, sum(right), k)
+            passed[place] += pass_at_k(size, sum(right), min(k, size))
             voted[place] += votes[place]
-    return tuple(CurvePoint(k, p / len(full), v / len(full)) for k, p, v in zip(ks, passed, voted, strict=True))
+    n = len(grades)
+    return tuple(CurvePoint(k, p / n, v / n) for k, p, v in zip(ks, passed, voted, strict=True))
 
 
 def _levels(grades: list[GradeRecord]) -> tuple[LevelScore, ...]:

@@ -114,3 +114,22 @@ def test_figures_are_computed_from_the_log(tmp_path: Path) -> None:
     (part,) = summarise(tmp_path, only={"2"}).tasks
     assert (part.n, part.accuracy) == (1, 0.0)
     assert read_log(tmp_path).trajectories("t", "3", 2) is None
+
+
+def test_a_problem_with_few_trajectories_counts_in_every_point_of_the_curve(tmp_path: Path) -> None:
+    manifest = {
+        "schema": 1,
+        "config": {},
+        "data": {"t": {}},
+        "grader": {"name": "default", "version": "1"},
+        "sessions": [],
+    }
+    with RunStore(tmp_path) as store:
+        store.write_manifest(manifest)
+        store.append_grade(_grade("1", "correct", [0, 0, 0, 0], [True, True, True, True]))
+        store.append_grade(_grade("2", "wrong", [0], [False]))
+        store.append_grade(_grade("3", "no_answer", [], []))
+    (one,) = summarise(tmp_path).tasks
+    assert [(p.k, round(p.pass_at_k, 4), round(p.maj_at_k, 4)) for p in one.curve] == [
+        (k, 0.3333, 0.3333) for k in (1, 2, 4)
+    ]
