@@ -77,9 +77,9 @@ def choose(trajectories: Sequence[Trajectory], how: Choosing) -> Choice:
 def decided(trajectories: Sequence[Trajectory], remaining: int, how: Choosing, *, scored: bool) -> bool:
     """Return whether no outcome of `remaining` further trajectories can change the class that `choose` picks.
 
-    Only outcomes that give all further votes to one other class (an existing or a new one), each with the highest
-    score, 1, if trajectories are `scored` at all, need be tried: no other outcome helps that class more. Scores must
-    lie in [-1, 1].
+    Only outcomes that give all further votes, or all but the first few for a new class, to one other class, each with
+    the highest score, 1, if trajectories are `scored` at all, need be tried: no other outcome helps that class more.
+    Scores must lie in [-1, 1].
     """
     return _settled(_ballots(trajectories, how), len(trajectories), remaining, how, 1.0 if scored else None)
 
@@ -107,16 +107,18 @@ def _settled(ballots: Sequence[_Ballot], seen: int, remaining: int, how: Choosin
         return False
     first = {one.group: one.place for one in reversed(ballots)}
     leader = _leader(ballots, how)
-    rivals, extra = (*first, max(first) + 1), remaining  # further votes for one class: more are never worse for it
-    if how.rule in ("best_score", "first"):
-        rivals, extra = rivals[-1:], 1  # a further trajectory stands for itself alone
-    for rival in rivals:
+    new = max(first) + 1
+    alone = how.rule in ("best_score", "first")  # a further trajectory stands for itself alone
+    for rival in (new,) if alone else (*first, new):
         if rival == leader:
             continue
-        after = _standing([*ballots, *(_Ballot(seen + i, rival, top) for i in range(extra))], how)
-        mine = _key(after.get(leader, (-1.0, -2.0)), first[leader], how)
-        if rival in after and _key(after[rival], first.get(rival, seen), how) > mine:
-            return False
+        # More votes are never worse for a rival, but where a new class begins decides how it fares in a tie.
+        for start in range(remaining if rival == new and not alone else 1):
+            votes = 1 if alone else remaining - start
+            after = _standing([*ballots, *(_Ballot(seen + start + i, rival, top) for i in range(votes))], how)
+            mine = _key(after.get(leader, (-1.0, -2.0)), first[leader], how)
+            if rival in after and _key(after[rival], first.get(rival, seen + start), how) > mine:
+                return False
     return True
 
 
