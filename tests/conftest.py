@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 MARKERS = {
     "slow": "slow test: give --run-slow",
@@ -13,6 +14,10 @@ MARKERS = {
     "browser": "needs Chromium: give --run-browser",
     "net": "needs a package index: give --run-net",
 }
+# What must pass before a change lands is the same every time; at home hypothesis goes on looking for new cases.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
