@@ -16,7 +16,8 @@ OUTCOMES = ("correct", "wrong", "no_answer", "grader_error")
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When a search ran: the session's number, and seconds since the session's start at its start and end.
+    """When a search ran: the number of the run's session, and seconds from that session's start to the search's own
+    start and end.
 
     Kept apart from the rest of a record: two runs with the same seed agree in everything but this.
     """
