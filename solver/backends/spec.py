@@ -11,59 +11,20 @@ scripted
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from rstar_eval.errors import UserError, nearest
+from rstar_eval.solver.options import OptionValue, ReadOption, count, one_of, positive_int, read_options, seconds, share
 
-OptionValue = str | int | float
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError("must be at least 1")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError("must be at least 0")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise ValueError("must be a number of seconds, 0 or more")
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise ValueError("must lie in [0, 1]")
-    return value
-
-
-def _one_of(*allowed: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(f"must be {' or '.join(allowed)}")
-        return text
-
-    return read
-
-
-_FORMAT: Mapping[str, Callable[[str], OptionValue]] = {"format": str}
-_LLAMA_CPP: Mapping[str, Callable[[str], OptionValue]] = {
+_FORMAT: Mapping[str, ReadOption] = {"format": str}
+_LLAMA_CPP: Mapping[str, ReadOption] = {
     **_FORMAT,
-    "ctx": _positive_int,
-    "parallel": _positive_int,
-    "threads": _positive_int,
-    "timeout": _seconds,
+    "ctx": positive_int,
+    "parallel": positive_int,
+    "threads": positive_int,
+    "timeout": seconds,
 }
 
 
@@ -73,7 +34,7 @@ class Scheme:
 
     target: str
     summary: str
-    options: Mapping[str, Callable[[str], OptionValue]]
+    options: Mapping[str, ReadOption]
     takes_url: bool = False
 
 
@@ -83,12 +44,12 @@ SCHEMES: Mapping[str, Scheme] = {
         "any OpenAI-compatible server",
         {
             **_FORMAT,
-            "api": _one_of("auto", "chat", "completions"),
-            "prefill": _one_of("auto", "assistant", "user"),
-            "ctx": _positive_int,
-            "concurrency": _positive_int,
-            "retries": _count,
-            "timeout": _seconds,
+            "api": one_of("auto", "chat", "completions"),
+            "prefill": one_of("auto", "assistant", "user"),
+            "ctx": positive_int,
+            "concurrency": positive_int,
+            "retries": count,
+            "timeout": seconds,
         },
         takes_url=True,
     ),
@@ -97,11 +58,11 @@ SCHEMES: Mapping[str, Scheme] = {
         "a causal language model through transformers",
         {
             **_FORMAT,
-            "ctx": _positive_int,
-            "parallel": _positive_int,
-            "threads": _positive_int,
+            "ctx": positive_int,
+            "parallel": positive_int,
+            "threads": positive_int,
             "device": str,
-            "dtype": _one_of("auto", "float32", "bfloat16", "float16"),
+            "dtype": one_of("auto", "float32", "bfloat16", "float16"),
         },
     ),
     "gguf": Scheme("PATH", "a GGUF model through llama.cpp, served by a child process", _LLAMA_CPP),
@@ -109,7 +70,7 @@ SCHEMES: Mapping[str, Scheme] = {
     "scripted": Scheme(
         "[FILE]",
         "no model: scripted candidates for tests",
-        {**_FORMAT, "delay": _seconds, "noise": _share, "errors": _share},
+        {**_FORMAT, "delay": seconds, "noise": share, "errors": share},
     ),
 }
 
@@ -164,7 +125,7 @@ def parse_policy_spec(spec: str) -> PolicySpec:
         raise UserError(f"policy spec {spec!r} names no model", f"write {scheme_name}:{scheme.target}")
     if not scheme.target and colon:
         raise UserError(f"policy {scheme_name!r} takes no target, got {target!r}", f"write just {scheme_name}")
-    return PolicySpec(scheme_name, target, url, _options(scheme_name, scheme, query), text)
+    return PolicySpec(scheme_name, target, url, read_options(f"policy {scheme_name!r}", scheme.options, query), text)
 
 
 def _split_url(text: str, target: str) -> tuple[str, str | None]:
@@ -181,19 +142,3 @@ def _split_url(text: str, target: str) -> tuple[str, str | None]:
     if not valid:
         raise UserError(f"{url!r} is no server address", "write it like http://localhost:8000/v1")
     return model, url
-
-
-def _options(scheme_name: str, scheme: Scheme, query: str) -> dict[str, OptionValue]:
-    options: dict[str, OptionValue] = {}
-    for item in filter(None, query.split("&")):
-        name, equals, value = item.partition("=")
-        if name not in scheme.options:
-            raise UserError(f"unknown option {name!r} of policy {scheme_name!r}", nearest(name, scheme.options))
-        if not equals or not value:
-            raise UserError(f"option {name!r} of policy {scheme_name!r} has no value", f"write {name}=VALUE")
-        try:
-            options[name] = scheme.options[name](unquote(value))
-        except ValueError as error:
-            reason = str(error) if str(error).startswith("must") else "must be a number"
-            raise UserError(f"option {name}={value!r} of policy {scheme_name!r}", f"it {reason}") from None
-    return options
