@@ -21,9 +21,10 @@ async def expand(context: SearchContext, node: Node, max_tokens: int, candidates
     n = context.config.candidates if candidates is None else candidates
     completions = await sample(context, prefix, n, context.seed(node.tag, "sample"), max_tokens)
     node.children = []
-    for completion, step in distinct(context, prefix, completions):
+    for completion, step, samples in distinct(context, prefix, completions):
         cut = cut_by(completion, max_tokens < context.config.max_step_tokens)
-        await attach(context, node, step, completion.tokens, cut)
+        child = await attach(context, node, step, completion.tokens, cut)
+        child.samples = samples
     await value_children(context, prefix, node.children)
 
 
@@ -43,18 +44,21 @@ def cut_by(completion: Completion, limited: bool) -> EndReason | None:
 
 def distinct(
     context: SearchContext, prefix: str, completions: Iterable[Completion]
-) -> list[tuple[Completion, ParsedStep]]:
+) -> list[tuple[Completion, ParsedStep, int]]:
     """Return the first step of each completion; of those with the same text (blanks around it apart) only the first,
-    unless `config.dedupe` is off."""
-    steps: list[tuple[Completion, ParsedStep]] = []
-    seen: set[str] = set()
+    with their number, unless `config.dedupe` is off."""
+    steps: list[tuple[Completion, ParsedStep, int]] = []
+    places: dict[str, int] = {}
     for completion in completions:
         parsed = context.tools.policy.format.parse(prefix, completion)
         step = parsed[0] if parsed else ParsedStep(completion.text, "malformed")
         key = step.text.strip()
-        if key not in seen or not context.config.dedupe:
-            steps.append((completion, step))
-            seen.add(key)
+        if key in places and context.config.dedupe:
+            first, same, samples = steps[places[key]]
+            steps[places[key]] = (first, same, samples + 1)
+        else:
+            places[key] = len(steps)
+            steps.append((completion, step, 1))
     return steps
 
 

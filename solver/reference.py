@@ -14,6 +14,7 @@ Only the verdicts are reproduced. Code runs in the executor, never in this proce
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 
 from rstar_eval.errors import UserError
@@ -120,13 +121,16 @@ async def _expand(context: SearchContext, tree: ReferenceTree, node: Node, rollo
     prefix = prefix_of(node)
     completions = await sample(context, prefix, config.candidates, context.seed(node.tag, "sample"), room)
     kept: dict[str, tuple[str, int]] = {}
+    samples: Counter[str] = Counter()
     for one in completions:
         kept.setdefault(one.text.strip(), (one.text + (one.stop or ""), one.tokens))
-    steps = list(kept.values())
+        samples[one.text.strip()] += 1
+    steps = [(text, tokens, samples[key]) for key, (text, tokens) in kept.items()]
     answered = [step for step in steps if step[0].endswith(END_ANSWER)]
     node.children = []
-    for text, tokens in answered[:1] or steps:
+    for text, tokens, count in answered[:1] or steps:
         child = await _attach(context, node, text, tokens)
+        child.samples = count
         if child.end is not None and child.end != "answer":
             update(child, tree.wrong)
         elif child.end == "answer" and context.tools.outcome is not None:

@@ -23,6 +23,7 @@ class Node:
     end: why the path ends here (None: it goes on). answer: the final answer of a readable answer step.
     closed: no walk may choose this node any more: a finished or failed path, or all children closed.
     errors: failed code runs on the path. pending: walks under way through this node (virtual loss).
+    samples: candidates of the parent's expansion that were this very step (equal ones are merged into one node).
     children: None until the node is expanded.
     """
 
@@ -47,6 +48,7 @@ class Node:
     closed: bool = False
     errors: int = 0
     pending: int = 0
+    samples: int = 1
     children: list[Node] | None = field(default=None)
 
     @property
@@ -138,14 +140,14 @@ def to_trajectory(leaf: Node, end: EndReason, *, tree: int, rollout: int, values
 def tree_data(root: Node) -> dict[str, object]:
     """Return the tree as plain data: {"schema": 1, "nodes": [...]}, parents before children.
 
-    A node: tag, visits, q, and what it has of prior, value, kind, text, code, output, status, error, tokens, end,
-    answer. Absent keys are empty.
+    A node: tag, visits, q, and what it has of kind, samples, prior, value, text, code, output, status, error, tokens,
+    end, answer. Absent keys are empty; kind and samples are absent at the root alone.
     """
     nodes: list[dict[str, object]] = []
     for node in walk(root):
         data: dict[str, object] = {"tag": node.tag, "visits": node.visits, "q": node.q}
         if node.parent is not None:
-            data["kind"] = node.kind
+            data["kind"], data["samples"] = node.kind, node.samples
         for key in ("prior", "value", "text", "code", "output", "status", "error", "tokens", "end", "answer"):
             item = getattr(node, key)
             if item is not None and item not in ("", 0):
