@@ -239,6 +239,26 @@ def regrade(
     regrade_run(run_folder, grader, _console(), data_dir)
 
 
+@app.command("compare")
+def compare_runs(
+    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run's folder.")],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another run's folder.")],
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    all_discordant: Annotated[
+        bool, typer.Option("--all", help="List every problem that one run alone solved.", show_default="off")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.", show_default="off")] = False,
+) -> None:
+    """Compare two runs on the same problems: difference, interval, p-value, and the problems that differ."""
+    from rstar_eval.compare import compare, print_comparison
+
+    found = compare(run_a, run_b, seed=seed)
+    if as_json:
+        typer.echo(json.dumps(found.machine()))
+    else:
+        print_comparison(found, _console(), all_discordant=all_discordant)
+
+
 @app.command()
 def sandbox(
     snippets: Annotated[Path, typer.Option(help="JSON lines with name and code.")],
