@@ -5,6 +5,9 @@ Rules (arXiv 2501.04519, section 4.1 for the first; the others are the field's):
 - `majority`: each answered trajectory has one vote.
 - `weighted_majority`: each answered trajectory votes with the weight (1 + score) / 2, in [0, 1].
 - `best_score`: the answer of the trajectory with the highest score; the earlier one of equals.
+- `share_weighted`: each answered trajectory votes with its sampling share (the policy's own probability of the path)
+  times (1 + score) / (1 - score), the odds that a score tanh(s / 2) stands for, exp(s). A tree merges equal steps and
+  visits each path once; the shares bring back how often the policy would have sampled it. Ours, not the paper's.
 - `first`: the answer of the first answered trajectory.
 
 Equivalent answers vote together. A tie goes to the class with the higher single score, then to a seeded order. The
@@ -24,6 +27,8 @@ from rstar_eval.solver.types import Trajectory
 
 SCORED: frozenset[ChoiceRule] = frozenset({"top_k_majority", "weighted_majority", "best_score"})
 """Rules that need every answered trajectory to be scored."""
+SURE = 0.999
+"""Scores beyond this, either way, count as this in `share_weighted`: odds stay finite (about 2000 to 1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +45,13 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class _Ballot:
-    """One answered trajectory: its place among all, its answer class, its score (None: not scored)."""
+    """One answered trajectory: its place among all, its answer class, its score (None: not scored), its sampling
+    share."""
 
     place: int
     group: int
     score: float | None
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,7 @@ def soonest_decision(trajectories: Sequence[Trajectory], remaining: int, how: Ch
 def _settled(ballots: Sequence[_Ballot], seen: int, remaining: int, how: Choosing, top: float | None) -> bool:
     if remaining <= 0:
         return True
-    if not ballots:
+    if not ballots or how.rule == "share_weighted":  # how much the next path may weigh is not known
         return False
     first = {one.group: one.place for one in reversed(ballots)}
     leader = _leader(ballots, how)
@@ -142,7 +149,7 @@ def _ballots(trajectories: Sequence[Trajectory], how: Choosing) -> list[_Ballot]
         classes = list(range(len(answered)))
     else:
         classes = classes_of([str(one.answer) for _, one in answered], how.group)
-    return [_Ballot(i, each, one.score) for (i, one), each in zip(answered, classes, strict=True)]
+    return [_Ballot(i, each, one.score, one.share) for (i, one), each in zip(answered, classes, strict=True)]
 
 
 def classes_of(answers: Sequence[str], group: GroupAnswers) -> list[int]:
@@ -170,6 +177,9 @@ def _weight(one: _Ballot, score: float, rule: ChoiceRule) -> float:
     match rule:
         case "weighted_majority":
             return (1.0 + score) / 2.0
+        case "share_weighted":
+            sure = min(max(one.score or 0.0, -SURE), SURE)  # without a score the share alone
+            return one.share * (1.0 + sure) / (1.0 - sure)
         case "best_score":
             return score
         case "first":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Semantics = Literal["paper", "reference"]
-ChoiceRule = Literal["majority", "top_k_majority", "weighted_majority", "best_score", "first"]
+ChoiceRule = Literal["majority", "top_k_majority", "weighted_majority", "best_score", "first", "share_weighted"]
 FirstPlay = Literal["prior", "unvisited_first"]
 
 

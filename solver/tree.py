@@ -115,6 +115,16 @@ def close_upwards(node: Node) -> None:
         at = at.parent
 
 
+def sampling_share(leaf: Node) -> float:
+    """Return the product, over the steps of the path to `leaf`, of the share of the candidates sampled beside a step
+    that were this very step: an estimate, in (0, 1], of how probable the policy makes the path."""
+    share = 1.0
+    for node in path_to(leaf):
+        siblings = node.parent.children if node.parent is not None else None
+        share *= node.samples / sum(one.samples for one in siblings or (node,))
+    return share
+
+
 def to_trajectory(leaf: Node, end: EndReason, *, tree: int, rollout: int, values: bool = True) -> Trajectory:
     """Return the path to `leaf` as a trajectory that ended for the reason `end`.
 
@@ -134,7 +144,8 @@ def to_trajectory(leaf: Node, end: EndReason, *, tree: int, rollout: int, values
         for node in path_to(leaf)
     )
     answer = leaf.answer if end == "answer" else None
-    return Trajectory(steps, end, answer, leaf.prior if end == "answer" else None, tree, rollout)
+    score = leaf.prior if end == "answer" else None
+    return Trajectory(steps, end, answer, score, tree, rollout, sampling_share(leaf))
 
 
 def tree_data(root: Node) -> dict[str, object]:

@@ -161,7 +161,9 @@ class Trajectory:
     """A path from the question to its end.
 
     `answer` is None unless `end` is "answer" with a readable answer. `score` is the reward model's value of the whole
-    trajectory (None without a reward model). `tree` and `rollout` say in which tree and rollout it was found.
+    trajectory (None without a reward model). `tree` and `rollout` say in which tree and rollout it was found. `share`
+    is the product over its steps of the share of the candidates beside it that were this very step: how probable the
+    policy made the path, as far as the tree's samples tell (1 outside a tree).
     """
 
     steps: tuple[Step, ...]
@@ -170,6 +172,7 @@ class Trajectory:
     score: float | None = None
     tree: int = 0
     rollout: int = 0
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

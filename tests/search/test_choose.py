@@ -12,6 +12,7 @@ from rstar_eval.errors import UserError
 from rstar_eval.solver.choose import Choosing, choose, classes_of, decided, soonest_decision
 from rstar_eval.solver.config import SearchConfig
 from rstar_eval.solver.search import choose_answer
+from rstar_eval.solver.tree import Node, add_child, sampling_share, to_trajectory
 from rstar_eval.solver.types import Trajectory
 
 
@@ -39,6 +40,32 @@ def found(*items):
 
 def how(rule, k=8, seed=0):
     return Choosing(rule, k, seed, by_value)
+
+
+def test_share_weighted_votes_by_sampling_share_times_the_odds_of_the_score() -> None:
+    def one(answer: str, share: float, score: float | None = None) -> Trajectory:
+        return Trajectory((), "answer", answer, score, share=share)
+
+    many = [one("1", 0.2), one("1", 0.2), one("2", 0.5)]
+    assert choose(many, how("share_weighted")).votes == (("2", 0.5), ("1", pytest.approx(0.4)))
+    scored = [one("1", 0.2, 0.5), one("2", 0.5, 0.0), one("3", 0.9, -0.9)]  # odds 3, 1, 1/19
+    assert choose(scored, how("share_weighted")).votes == (
+        ("1", pytest.approx(0.6)), ("2", pytest.approx(0.5)), ("3", pytest.approx(0.9 / 19)),
+    )  # fmt: skip
+    assert choose([one("1", 1e-9, 1.0), one("2", 1.0, 0.0)], how("share_weighted")).answer == "2"  # never infinite
+    assert not decided(scored, 1, how("share_weighted"), scored=True)
+    assert decided(scored, 0, how("share_weighted"), scored=True)
+
+
+def test_sampling_share_is_the_product_of_the_steps_shares_of_their_siblings() -> None:
+    root = Node()
+    first, other = add_child(root, "a", "code"), add_child(root, "b", "code")
+    first.samples, other.samples = 3, 5
+    leaf, beside = add_child(first, "c", "answer"), add_child(first, "d", "malformed")
+    leaf.samples, beside.samples = 6, 2
+    assert sampling_share(leaf) == pytest.approx(3 / 8 * 6 / 8)
+    assert sampling_share(root) == 1.0
+    assert to_trajectory(leaf, "answer", tree=0, rollout=0).share == sampling_share(leaf)
 
 
 @pytest.mark.parametrize(
