@@ -1,10 +1,46 @@
 """rstar-eval: measure mathematical reasoning with the rStar-Math solver (arXiv 2501.04519) inside.
 
-The public names are loaded on first use, so that `import rstar_eval` and `rstar-eval --help` stay fast.
+The public names are loaded on first use, so that `import rstar_eval` and `rstar-eval --help` stay fast. No module of
+this package has the name of a public function: importing it would hide the function.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rstar_eval.comparison import compare
+    from rstar_eval.grading import Answer, Grade, extract_answer, grade, grade_many, group_answers
+    from rstar_eval.tasks import load_task
+
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+__all__ = [
+    "Answer",
+    "Grade",
+    "__version__",
+    "compare",
+    "extract_answer",
+    "grade",
+    "grade_many",
+    "group_answers",
+    "load_task",
+]
+
+_HOMES = {
+    "compare": "comparison",
+    "load_task": "tasks",
+    **dict.fromkeys(("Answer", "Grade", "extract_answer", "grade", "grade_many", "group_answers"), "grading"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rstar_eval' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"rstar_eval.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

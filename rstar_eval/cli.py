@@ -250,7 +250,7 @@ def compare_runs(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.", show_default="off")] = False,
 ) -> None:
     """Compare two runs on the same problems: difference, interval, p-value, and the problems that differ."""
-    from rstar_eval.compare import compare, print_comparison
+    from rstar_eval.comparison import compare, print_comparison
 
     found = compare(run_a, run_b, seed=seed)
     if as_json:

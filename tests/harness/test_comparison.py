@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from rstar_eval.compare import compare, print_comparison
+from rstar_eval.comparison import compare, print_comparison
 from rstar_eval.errors import UserError
 from rstar_eval.store import RunStore
 
