@@ -59,7 +59,8 @@ class SampleRequest:
 
     `prefix` is the solution so far in the surface form of the policy's step format ("" at the root). `until` says
     where to stop: after one step, or after a whole block (code block or answer). `seed` makes the request
-    deterministic on backends that can be (temperature 0 is greedy). `max_tokens` bounds each completion.
+    deterministic on backends that can be (temperature 0 is greedy). `max_tokens` bounds each completion. `logprobs`
+    asks for each completion's log-probability, which some backends compute at a cost and some can't give.
     """
 
     question: str
@@ -70,17 +71,25 @@ class SampleRequest:
     temperature: float = 0.8
     top_p: float = 0.95
     max_tokens: int = 512
+    logprobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One continuation: its text without the stop string, why it ended, the stop string that ended it (None unless
-    `finish` is "stop"), and the number of tokens generated for it."""
+    `finish` is "stop"), and the number of tokens generated for it.
+
+    `logprob` is the sum of its generated tokens' natural log-probabilities under the model at temperature 1, before
+    top_p (None: not asked for, or the backend has none), and `logprob_tokens` how many tokens that sum is over: those
+    of the text, and those of the stop string or the end where the backend lists them.
+    """
 
     text: str
     finish: FinishReason
     stop: str | None = None
     tokens: int = 0
+    logprob: float | None = None
+    logprob_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +153,8 @@ class Budget:
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step of a finished trajectory: its text, code, printed output and how the code ended (None: no code),
-    the completion tokens it took, and its value in the tree (None outside a tree search)."""
+    the completion tokens it took, its value in the tree (None outside a tree search), and its log-probability (None
+    unless the search ranks by it)."""
 
     text: str
     kind: StepKind
@@ -154,6 +164,7 @@ class Step:
     error: str = ""
     tokens: int = 0
     value: float | None = None
+    logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ class Sampling:
     """How a prompt is continued: `n` completions of at most `max_tokens` tokens, each cut at the first of `stops`.
 
     Completion i of a request has the seed `seed + i`, so that a request of n gives the same completions as n requests
-    of one, on engines that keep seeds. Temperature 0 is greedy.
+    of one, on engines that keep seeds. Temperature 0 is greedy. `logprobs`: see types.SampleRequest.
     """
 
     n: int
@@ -28,6 +28,7 @@ class Sampling:
     top_p: float
     max_tokens: int
     stops: tuple[str, ...]
+    logprobs: bool = False
 
 
 class Engine(Protocol):
@@ -75,6 +76,7 @@ class EnginePolicy:
             top_p=request.top_p,
             max_tokens=request.max_tokens,
             stops=self.format.stops(request.until),
+            logprobs=request.logprobs,
         )
         return await self.engine.generate(prompt, sampling)
 
