@@ -44,6 +44,22 @@ def share(text: str) -> float:
     return value
 
 
+def positive_share(text: str) -> float:
+    """Read a number above 0 and at most 1."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise ValueError("must be above 0 and at most 1")
+    return value
+
+
+def positive_number(text: str) -> float:
+    """Read a finite number above 0."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError("must be above 0")
+    return value
+
+
 def one_of(*allowed: str) -> Callable[[str], str]:
     """Return a reader that takes only the texts in `allowed`."""
 

@@ -13,6 +13,7 @@ MARKERS = {
     "gpu": "needs a CUDA device: give --run-gpu",
     "browser": "needs Chromium: give --run-browser",
     "net": "needs a package index: give --run-net",
+    "vllm": "needs vLLM (benchmarks/vllm/setup.sh): give --run-vllm",
 }
 # What must pass before a change lands is the same every time; at home hypothesis goes on looking for new cases.
 settings.register_profile("ci", derandomize=True)

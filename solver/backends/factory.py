@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from rstar_eval.errors import UserError
-from rstar_eval.solver.backends.engine import EnginePolicy
+from rstar_eval.solver.backends.engine import Engine, EnginePolicy
 from rstar_eval.solver.backends.spec import PolicySpec, parse_policy_spec
 from rstar_eval.solver.formats import get_format
 from rstar_eval.solver.protocols import Policy, StepFormat
@@ -75,6 +75,21 @@ async def _hf(spec: PolicySpec, step_format: StepFormat | None, notify: Notify) 
 
     notify(f"loading {spec.target} with transformers")
     engine, has_template = await asyncio.to_thread(hf.load, spec)
+    return await _of_checkpoint(spec, step_format, engine, has_template)
+
+
+async def _vllm(spec: PolicySpec, step_format: StepFormat | None, notify: Notify) -> Policy:
+    from rstar_eval.solver.backends import vllm_engine
+
+    notify(f"loading {spec.target} with vLLM")
+    engine, has_template = await vllm_engine.load(spec)
+    return await _of_checkpoint(spec, step_format, engine, has_template)
+
+
+async def _of_checkpoint(
+    spec: PolicySpec, step_format: StepFormat | None, engine: Engine, has_template: bool
+) -> Policy:
+    """Return the policy of a checkpoint's engine, warmed: by default its chat template decides the step format."""
     try:
         chosen = step_format or get_format("chat" if has_template else "rstar")
         if chosen.prompt("", "").raw is None and not has_template:
@@ -131,6 +146,7 @@ def sha256(path: Path) -> str:
 _MAKERS: dict[str, Callable[[PolicySpec, StepFormat | None, Notify], Awaitable[Policy]]] = {
     "openai": _openai,
     "hf": _hf,
+    "vllm": _vllm,
     "gguf": _gguf,
     "smollm2": _smollm2,
     "scripted": _scripted,

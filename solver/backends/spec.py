@@ -4,6 +4,7 @@ SCHEME[:TARGET][@URL][?option=value&option=value]
 
 openai:Qwen/Qwen2.5-Math-7B-Instruct@http://localhost:8000/v1?concurrency=64
 hf:./checkpoints/policy?format=rstar
+vllm:./checkpoints/policy?memory=0.6
 gguf:./model.gguf?parallel=8
 smollm2
 scripted
@@ -16,7 +17,18 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from rstar_eval.errors import UserError, nearest
-from rstar_eval.solver.options import OptionValue, ReadOption, count, one_of, positive_int, read_options, seconds, share
+from rstar_eval.solver.options import (
+    OptionValue,
+    ReadOption,
+    count,
+    one_of,
+    positive_int,
+    positive_number,
+    positive_share,
+    read_options,
+    seconds,
+    share,
+)
 
 _FORMAT: Mapping[str, ReadOption] = {"format": str}
 _LLAMA_CPP: Mapping[str, ReadOption] = {
@@ -26,6 +38,21 @@ _LLAMA_CPP: Mapping[str, ReadOption] = {
     "threads": positive_int,
     "timeout": seconds,
 }
+VLLM_ENGINE: Mapping[str, ReadOption] = {
+    "ctx": positive_int,
+    "parallel": positive_int,
+    "memory": positive_share,
+    "kv_gib": positive_number,
+    "kv_dtype": str,
+    "block": positive_int,
+    "tensor_parallel": positive_int,
+    "device": str,
+    "dtype": one_of("auto", "float32", "bfloat16", "float16"),
+    "eager": one_of("true", "false"),
+    "threads": positive_int,
+    "restarts": count,
+}
+"""Options of every vLLM engine (vllm_start.EngineSettings)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +90,16 @@ SCHEMES: Mapping[str, Scheme] = {
             "threads": positive_int,
             "device": str,
             "dtype": one_of("auto", "float32", "bfloat16", "float16"),
+        },
+    ),
+    "vllm": Scheme(
+        "PATH",
+        "a causal language model through vLLM, in our own process",
+        {
+            **_FORMAT,
+            **VLLM_ENGINE,
+            "concurrency": positive_int,
+            "lora": str,
         },
     ),
     "gguf": Scheme("PATH", "a GGUF model through llama.cpp, served by a child process", _LLAMA_CPP),

