@@ -6,7 +6,7 @@ import asyncio
 import datetime
 import platform
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 from rstar_eval.config import SPEED_OPTIONS, RunConfig, config_hash, identity
 from rstar_eval.errors import BackendError, UserError
 from rstar_eval.grading import GRADERS, group_answers
+from rstar_eval.problem import Problem
 from rstar_eval.progress import Progress
 from rstar_eval.report import write_reports
 from rstar_eval.runner import Runner, Stopped, TaskRun, run_folder_name
@@ -22,6 +23,7 @@ from rstar_eval.solver.backends import make_policy
 from rstar_eval.solver.executor import start_executor
 from rstar_eval.solver.executor.levels import as_level
 from rstar_eval.solver.reward import make_reward
+from rstar_eval.solver.search import Outcome as SearchOutcome
 from rstar_eval.solver.search import Tools
 from rstar_eval.store import MANIFEST, SCHEMA, RunStore, read_manifest
 from rstar_eval.summary import RunSummary, summarise
@@ -67,8 +69,25 @@ def evaluate(config: RunConfig, output: Path | None, progress: Progress) -> Outc
         as_level(config.isolation)
     loaded = [load_task(name, data_dir=Path(config.data_dir) if config.data_dir else None) for name in config.tasks]
     chosen = [select(one.problems, ids=config.ids, limit=config.limit) for one in loaded]
-    settings = {**identity(config), "tasks": [one.spec.name for one in loaded]}
     data = {one.spec.name: _data_entry(name, one) for name, one in zip(config.tasks, loaded, strict=True)}
+    tasks = [TaskRun(one.spec.name, problems) for one, problems in zip(loaded, chosen, strict=True)]
+    return run_problems(config, tasks, data, output, progress)
+
+
+def run_problems(
+    config: RunConfig,
+    tasks: Sequence[TaskRun],
+    data: Mapping[str, Any],
+    output: Path | None,
+    progress: Progress,
+    outcomes: Callable[[Problem], SearchOutcome] | None = None,
+) -> Outcome:
+    """Run `config` on the problems of `tasks`, as `evaluate` does on those that it loads.
+
+    data: for the manifest, of each task by name a mapping with `source` (with `sha256`) and `problems`. outcomes: in
+    training alone, what tells a problem's search whether an answer is right (never given at test time).
+    """
+    settings = {**identity(config), "tasks": [task.name for task in tasks]}
     path = (
         output
         if output is not None
@@ -79,8 +98,7 @@ def evaluate(config: RunConfig, output: Path | None, progress: Progress) -> Outc
     with RunStore(path) as store:
         for note in store.notes:
             progress.note(note)
-        tasks = [TaskRun(one.spec.name, problems) for one, problems in zip(loaded, chosen, strict=True)]
-        stopped = asyncio.run(_session(config, settings, data, store, tasks, progress))
+        stopped = asyncio.run(_session(config, settings, data, store, tasks, progress, outcomes))
         only = {problem.id for task in tasks for problem in task.problems}
         summary = summarise(path, only=only)
         write_reports(store, summary)
@@ -94,6 +112,7 @@ async def _session(
     store: RunStore,
     tasks: Sequence[TaskRun],
     progress: Progress,
+    outcomes: Callable[[Problem], SearchOutcome] | None,
 ) -> bool:
     """Run one session; returns whether it was stopped by a signal."""
     stop = asyncio.Event()
@@ -113,7 +132,8 @@ async def _session(
         models = {"policy": dict(policy.describe()), "reward": dict(reward.describe()) if reward else None}
         manifest = _open_session(config, settings, data, store, models, dict(executor.describe()))
         tools = Tools(policy, executor, reward, group_answers)
-        runner = Runner(config, store, tools, progress, session=len(manifest["sessions"]) - 1, concurrency=width)
+        number = len(manifest["sessions"]) - 1
+        runner = Runner(config, store, tools, progress, session=number, concurrency=width, outcomes=outcomes)
         try:
             await runner.run(tasks, stop)
         except Stopped:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rstar_eval.config import RunConfig
@@ -19,7 +19,7 @@ from rstar_eval.progress import Progress
 from rstar_eval.records import Graded, GradeRecord, Log, SearchRecord, Timing, read_log, search_line
 from rstar_eval.serial import to_data
 from rstar_eval.solver.config import SearchConfig
-from rstar_eval.solver.search import Tools, choose_answer, decided, search
+from rstar_eval.solver.search import Outcome, Tools, choose_answer, decided, search
 from rstar_eval.solver.types import Trajectory
 from rstar_eval.store import RunStore
 
@@ -49,10 +49,13 @@ class Runner:
         session: int,
         concurrency: int,
         clock: Callable[[], float] = time.monotonic,
+        outcomes: Callable[[Problem], Outcome] | None = None,
     ) -> None:
-        """`session` is the number of this session in the manifest; `clock` is read for the records' timing only."""
+        """`session` is the number of this session in the manifest; `clock` is read for the records' timing only.
+        `outcomes` is given in training alone: it tells a problem's search whether an answer is right."""
         self.config, self.store, self.tools, self.progress = config, store, tools, progress
         self.session, self.concurrency, self.clock = session, concurrency, clock
+        self.outcomes = outcomes
         self.grader, self.version = config.grader, GRADERS[config.grader].version
         self.scored = tools.reward is not None
         self.began = clock()
@@ -110,7 +113,8 @@ class Runner:
     async def _search(self, problem: Problem, tree: int) -> None:
         started = self.clock() - self.began
         keep = self.config.keep_trees
-        result = await search(problem.question, self.tools, self.config.search, tree, keep_tree=keep)
+        tools = self.tools if self.outcomes is None else replace(self.tools, outcome=self.outcomes(problem))
+        result = await search(problem.question, tools, self.config.search, tree, keep_tree=keep)
         timing = Timing(self.session, round(started, 3), round(self.clock() - self.began, 3))
         if keep and result.tree is not None:
             self.store.write_tree(problem.id, tree, dict(result.tree))
