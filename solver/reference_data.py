@@ -53,6 +53,18 @@ class PreferencePair:
     negatives: int
 
 
+@dataclass(frozen=True, slots=True)
+class StepPair:
+    """Two children of the node `at`: one to prefer, one to reject. margin, positives, negatives: see PreferencePair."""
+
+    at: Node
+    chosen: Node
+    rejected: Node
+    margin: float
+    positives: int
+    negatives: int
+
+
 def ended_paths(root: Node, right: Callable[[str], bool]) -> list[EndedPath]:
     """Return the paths that ended with an answer or with errors: the wrong ones first, each kind in the order of a
     depth-first walk. Paths that ended by depth are left out."""
@@ -66,6 +78,21 @@ def ended_paths(root: Node, right: Callable[[str], bool]) -> list[EndedPath]:
 
 
 def preference_pairs(root: Node, question: str, right: Callable[[str], bool]) -> list[PreferencePair]:
+    """Return the step preference pairs of a tree as text, in the order of `step_pairs`."""
+    return [
+        PreferencePair(
+            prompt_text(question, prefix_of(pair.at)),
+            pair.chosen.text,
+            pair.rejected.text,
+            pair.margin,
+            pair.positives,
+            pair.negatives,
+        )
+        for pair in step_pairs(root, right)
+    ]
+
+
+def step_pairs(root: Node, right: Callable[[str], bool]) -> list[StepPair]:
     """Return the step preference pairs of a tree, in the order of a depth-first walk.
 
     At each node the up to two children with the highest Q on paths to a right answer meet the up to two with the lowest
@@ -76,7 +103,7 @@ def preference_pairs(root: Node, question: str, right: Callable[[str], bool]) ->
     paths = [path for path in ended_paths(root, right) if path.answered]
     good = _through([path for path in paths if path.right])
     bad = _through([path for path in paths if not path.right])
-    pairs: list[PreferencePair] = []
+    pairs: list[StepPair] = []
     for node in walk(root):
         children = node.children or []
         positive = [child for child in children if child.tag in good]
@@ -86,13 +113,12 @@ def preference_pairs(root: Node, question: str, right: Callable[[str], bool]) ->
         most, least = 4 if len(negative) == 1 else 2, 4 if len(positive) == 1 else 2
         positive = sorted(positive, key=lambda child: -child.q)[:most]
         negative = sorted(negative, key=lambda child: child.q)[:least]
-        prefix = prompt_text(question, prefix_of(node))
         for chosen, rejected in _pairs(positive, negative):
             margin = chosen.q - rejected.q
             best = max(path.mean_q for path in good[chosen.tag])
             worst = min(path.mean_q for path in bad[rejected.tag])
             if margin > 0 and best > worst:
-                pairs.append(PreferencePair(prefix, chosen.text, rejected.text, margin, len(positive), len(negative)))
+                pairs.append(StepPair(node, chosen, rejected, margin, len(positive), len(negative)))
     return pairs
 
 

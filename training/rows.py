@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 SCHEMA = 1
@@ -37,18 +37,17 @@ class SftRow:
     mean_q: float | None = None
     min_q: float | None = None
     steps: int = 0
-    source: Provenance = Provenance()
+    source: Provenance = field(default_factory=Provenance)
 
 
 @dataclass(frozen=True, slots=True)
 class PairRow:
     """Two continuations of one prompt: `pos` to prefer, `neg` to reject.
 
-    prompt: everything before them, the policy's prompt included; prompt + pos is what a reward model reads. kind: `step`
-    (next steps of one node) or `final` (whole solutions). pos_count, neg_count: continuations compared on either side
-    in this group (the rows of one prompt and kind); a pair weighs 1 / (pos_count * neg_count). margin: difference of
-    their values, above 0 (None: the source has none). depth: steps before the pair (-1: unknown). rejected: the node
-    of `neg`.
+    prompt: everything before them, the policy's prompt included; a reward model reads prompt + pos. kind: `step` (next
+    steps of one node) or `final` (whole solutions). pos_count, neg_count: continuations compared on either side in this
+    group (the rows of one prompt and kind). margin: difference of their values, above 0 (None: the source has none).
+    depth: steps before the pair (-1: unknown). rejected: the node of `neg`.
     """
 
     prompt: str
@@ -60,12 +59,15 @@ class PairRow:
     margin: float | None = None
     depth: int = -1
     rejected: str = ""
-    source: Provenance = Provenance()
+    source: Provenance = field(default_factory=Provenance)
 
     @property
     def weight(self) -> float:
-        """The pair's weight in the loss, 1 / (pos_count * neg_count): every group counts once."""
-        return 1.0 / (self.pos_count * self.neg_count)
+        """The pair's weight in the loss: 1 / (pos_count * neg_count), so that a group whose pairs are all kept counts
+        once. Where one count is 0, 1 over the other (authors' code)."""
+        if self.pos_count and self.neg_count:
+            return 1.0 / (self.pos_count * self.neg_count)
+        return 1.0 / max(self.pos_count + self.neg_count, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class ValueRow:
     q: float
     visits: int = 0
     depth: int = -1
-    source: Provenance = Provenance()
+    source: Provenance = field(default_factory=Provenance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class OutcomeRow:
     prompt: str
     response: str
     right: bool
-    source: Provenance = Provenance()
+    source: Provenance = field(default_factory=Provenance)
 
 
 Row = SftRow | PairRow | ValueRow | OutcomeRow
