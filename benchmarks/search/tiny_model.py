@@ -4,9 +4,9 @@
 
 writes FOLDER/policy and FOLDER/reward: Qwen2 checkpoints of about one million parameters with a byte-level tokenizer
 of their own. The policy is trained for minutes on made-up solutions, until its samples follow the step grammar
-(`<code> ... <end_of_step> ... <end_of_code><output>...<answer>`); it is no good at arithmetic and need not be: what is measured
-with it is how fast a search runs. The reward model has the policy's layers under a random head. Both have heads of 32,
-which vLLM's CPU attention demands.
+(`<code> ... <end_of_step> ... <end_of_code><output>...<answer>`). It is no good at arithmetic and need not be: what is
+measured with it is how fast a search runs. The reward model has the policy's layers under a random head. Both have
+heads of 32, which vLLM's CPU attention demands.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def solved(rng: random.Random) -> str:
 
 
 def make_tokenizer(vocabulary: int = 512) -> Any:
-    """Return a byte-level tokenizer trained on made-up solutions, digits apart, marks of the grammar as one token each."""
+    """Return a byte-level tokenizer trained on made-up solutions, digits apart, each mark of the grammar one token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -115,7 +115,6 @@ def make(folder: Path, steps: int, rows: int = 16, *, quiet: bool = False) -> No
     began = time.perf_counter()
     for number, batch in enumerate(batches(tokenizer, rows, steps, seed=2)):
         labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-        # The end mark pads too; the first one of each row is a real token and must be learned.
         loss = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

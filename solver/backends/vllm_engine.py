@@ -87,6 +87,7 @@ class VLLMEngine:
             skip_special_tokens=False,
             spaces_between_special_tokens=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
+            logprobs=0 if sampling.logprobs else None,  # of the sampled token alone; before temperature and top_p
         )
 
     def _stops(self, stops: tuple[str, ...]) -> dict[int, str]:
@@ -104,6 +105,10 @@ class VLLMEngine:
     async def warm(self, prompts: Sequence[Prompt]) -> None:
         """Compute what the prompts share, which the prefix cache keeps: one token behind the first of them."""
         await self.generate(prompts[0], Sampling(1, 0, 0.0, 1.0, 1, ()))
+
+    async def reset_cache(self) -> None:
+        """Forget what earlier prompts left in the prefix cache, so that two measurements begin alike."""
+        await self._keeper.reset_cache()
 
     def describe(self) -> Mapping[str, object]:
         """Return the model's path, its weights' hash, versions and settings."""
@@ -129,7 +134,10 @@ def _completion(output: Any, stops: Sequence[str], stop_tokens: Mapping[int, str
         raise BackendError(f"vLLM ended a sequence with {output.finish_reason!r}")
     # One token may complete two stop strings; vLLM reports the one that is first in the list, not in the text.
     cut, earlier = cut_at_stop(text, stops)
-    return Completion(cut, "stop", earlier, tokens) if earlier else Completion(text, finish, stop, tokens)
+    if earlier is not None:
+        text, finish, stop = cut, "stop", earlier
+    logprob = output.cumulative_logprob if output.logprobs is not None else None
+    return Completion(text, finish, stop, tokens, logprob, tokens if logprob is not None else 0)
 
 
 def _adapter(folder: Path | None) -> Any:

@@ -128,6 +128,10 @@ class EngineKeeper:
                 raise BackendError(f"vLLM answered a request of {self._name} with nothing")
             return last
 
+    async def reset_cache(self) -> None:
+        """Empty the engine's prefix cache."""
+        await self._running().reset_prefix_cache()
+
     def _running(self) -> Any:
         if self._closed or self._engine is None:
             raise BackendError(f"the vLLM engine of {self._name} is closed")

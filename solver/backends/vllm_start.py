@@ -23,10 +23,10 @@ from rstar_eval.solver.backends.hf import check_folder
 from rstar_eval.solver.backends.vllm_child import VARIABLE
 
 CPU_KV_GIB = 1.0
-"""KV cache on a CPU unless `kv_gib` says otherwise: vLLM's own default there is most of the machine's memory."""
+"""KV cache on a CPU unless `kv_gib` says otherwise; vLLM's own default there is most of the machine's memory."""
 CPU_BLOCK = 32
-"""Tokens of a KV block on a CPU, where vLLM's default is 128: only whole blocks are found again in the prefix cache, and
-most steps are shorter than 128 tokens."""
+"""Tokens of a KV block on a CPU. Only whole blocks are found again in the prefix cache, and most steps are shorter than
+vLLM's default there, 128 tokens."""
 
 _starting = threading.Lock()
 """Environment variables are the process's: engines start one after the other."""
