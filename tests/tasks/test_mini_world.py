@@ -32,6 +32,7 @@ PINNED = {
     "mini_math": "714d7f6ebdc105b5bbea8493079bca601fb54de3cfdd5a3768e9057abe923054",
     "mini_aime": "f8ddac3d3bde66b4387eed0dca473a63e7f166c0cfdaeec4226152befbaf14e2",
     "mini_olympiad": "6c4e46f9db09edd6402d2ffbfe2d3bd7650406e09b76376eeca9762bf265117f",
+    "mini_validation": "3e5358fe1e1c388d15235f8f82c64829ea85823646b521bf0638a50fd109fddb",
 }
 ITEMS = {level: generate("validation", level, 150, 5) for level in LEVELS}
 ALL = [item for items in ITEMS.values() for item in items]
@@ -137,7 +138,7 @@ def test_fixed_set_has_the_pinned_content(name: str) -> None:
     spec = task_spec(name)
     assert spec.generator is not None
     assert spec.generator.version == VERSION == "mini-v1"
-    assert spec.generator.split == "test"
+    assert spec.generator.split == ("validation" if name == "mini_validation" else "test")
     assert content_hash(fixed_items(spec.generator)) == PINNED[name] == spec.generator.content_sha256
     task = load_task(name)
     assert task.provenance["kind"] == "generated"
@@ -153,6 +154,14 @@ def test_mini_math_is_balanced_in_every_prefix() -> None:
     assert len(problems) >= 400
     assert Counter(p.level for p in problems[:20]) == dict.fromkeys("12345", 4)
     assert len({p.text for p in problems}) == len(problems)
+
+
+def test_validation_shares_no_problem_with_any_test_set() -> None:
+    validation = {p.text for p in load_task("mini_validation").problems}
+    assert len(validation) == 1000
+    for name in PINNED:
+        if name != "mini_validation":
+            assert not validation & {p.text for p in load_task(name).problems}
 
 
 def test_mini_aime_answers_are_integers_from_0_to_999() -> None:
