@@ -1,4 +1,7 @@
-"""Step beam search and diverse verifier tree search: level by level, the reward model keeps the best steps.
+"""Step beam search and diverse verifier tree search: level by level, the best steps are kept.
+
+The best are those of the highest value of the path so far by the reward model; without one, of the highest mean
+log-probability a token of the path so far under the policy itself (beam search as in decoding, with steps for tokens).
 
 Both hold N = `rollouts` paths and expand each kept step into M = `candidates`. Beam search (arXiv 2408.03314, section
 5.2) keeps the N / M best open steps of a level, whichever path they are on. DVTS (Beeching, Tunstall and Rush, "Scaling
@@ -14,7 +17,7 @@ from rstar_eval.solver.choose import decided
 from rstar_eval.solver.concurrent import together
 from rstar_eval.solver.context import SearchContext
 from rstar_eval.solver.expand import expand, step_room
-from rstar_eval.solver.tree import Node, to_trajectory
+from rstar_eval.solver.tree import Node, likelihood, to_trajectory
 from rstar_eval.solver.types import SearchEnd, Trajectory
 
 
@@ -40,6 +43,7 @@ async def _search(
     continuations survives ends as a failed trajectory.
     """
     root, wanted = Node(), context.config.tree_share
+    context.logprobs = not context.scores
     fronts: list[list[Node]] = [[root]]
     answers: list[Node] = []
     failures: list[Node] = []
@@ -72,7 +76,7 @@ async def _search(
         if len(answers) >= wanted:
             break
         if context.may_stop and decided(
-            _trajectories(context, answers), wanted - len(answers), context.choosing, scored=True
+            _trajectories(context, answers), wanted - len(answers), context.choosing, scored=context.scores
         ):
             end = "decided"
             break
@@ -82,9 +86,8 @@ async def _search(
 
 
 def _value(node: Node) -> float:
-    if node.prior is None:
-        raise RuntimeError("beam search needs every surviving step to be scored")
-    return node.prior
+    """Return what a surviving step is ranked by."""
+    return likelihood(node) if node.prior is None else node.prior
 
 
 def _alive(node: Node) -> list[Node]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from rstar_eval.errors import UserError
 from rstar_eval.solver.choose import Choosing
 from rstar_eval.solver.config import SearchConfig
 from rstar_eval.solver.protocols import Executor, ExecutorSession, GroupAnswers, Policy, RewardModel
@@ -33,8 +34,8 @@ class Tools:
 
 @dataclass(slots=True)
 class SearchContext:
-    """One search under way: its inputs, the executor's session, how its answer will be chosen (for early stop), and
-    what it has spent so far."""
+    """One search under way: its inputs, the executor's session, how its answer will be chosen (for early stop), what
+    it has spent so far, and whether the policy is asked for log-probabilities."""
 
     question: Question
     tools: Tools
@@ -43,6 +44,7 @@ class SearchContext:
     session: ExecutorSession
     choosing: Choosing
     budget: Budget = field(default_factory=Budget)
+    logprobs: bool = False
 
     def seed(self, *purpose: object) -> int:
         """Return the seed for `purpose` in this search: independent of what else runs."""
@@ -73,7 +75,10 @@ async def sample(
     until: Literal["step", "block"] = "step",
     temperature: float | None = None,
 ) -> tuple[Completion, ...]:
-    """Ask the policy for `n` continuations of `prefix` and count the call and all its tokens."""
+    """Ask the policy for `n` continuations of `prefix` and count the call and all its tokens.
+
+    UserError if the search needs log-probabilities and the policy gives none.
+    """
     config = context.config
     result = await context.tools.policy.sample(
         SampleRequest(
@@ -85,12 +90,29 @@ async def sample(
             temperature=config.temperature if temperature is None else temperature,
             top_p=config.top_p,
             max_tokens=max_tokens,
+            logprobs=context.logprobs,
         )
     )
     context.budget.policy_calls += 1
     context.budget.prompt_tokens += result.prompt_tokens
     context.budget.completion_tokens += sum(one.tokens for one in result.completions)
+    if context.logprobs:
+        return tuple(_with_logprob(context, one) for one in result.completions)
     return result.completions
+
+
+def _with_logprob(context: SearchContext, completion: Completion) -> Completion:
+    """Return the completion, which has a log-probability: that of no tokens (a prompt that fills the model's context)
+    is 0."""
+    if completion.logprob is not None:
+        return completion
+    if completion.tokens:
+        raise UserError(
+            f"strategy {context.config.strategy!r} without a reward model ranks steps by their log-probability, and "
+            f"policy {context.tools.policy.name!r} gives none",
+            "give a reward model with --reward, or use --strategy mcts or majority",
+        )
+    return replace(completion, logprob=0.0)
 
 
 async def run_code(context: SearchContext, parent: int | None, code: str) -> StepRun:

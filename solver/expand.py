@@ -25,6 +25,7 @@ async def expand(context: SearchContext, node: Node, max_tokens: int, candidates
         cut = cut_by(completion, max_tokens < context.config.max_step_tokens)
         child = await attach(context, node, step, completion.tokens, cut)
         child.samples = samples
+        child.logprob, child.logprob_tokens = completion.logprob, completion.logprob_tokens
     await value_children(context, prefix, node.children)
 
 

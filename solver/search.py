@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rstar_eval.errors import UserError
-from rstar_eval.solver.choose import Choice, Choosing, choose
+from rstar_eval.solver.choose import SCORED, Choice, Choosing, choose
 from rstar_eval.solver.choose import decided as _decided
 from rstar_eval.solver.config import SearchConfig
 from rstar_eval.solver.context import Outcome, SearchContext, Tools
@@ -73,6 +73,11 @@ def check_config(config: SearchConfig, *, scored: bool) -> None:
     if strategy.needs_reward and not scored:
         raise UserError(
             f"strategy {config.strategy!r} needs a reward model", "give one with --reward, or use --strategy majority"
+        )
+    if config.choose in SCORED and not scored:
+        raise UserError(
+            f"choose {config.choose!r} needs scored trajectories",
+            "give a reward model with --reward, or choose=majority",
         )
     if config.semantics == "reference" and config.strategy != "mcts":
         raise UserError(f"semantics reference has no strategy {config.strategy!r}", "use --strategy mcts")

@@ -58,15 +58,21 @@ _TABLE: tuple[tuple[str, Strategy], ...] = (
     ),
     (
         "beam",
-        Strategy(beam, "step beam search by the reward model", True, "weighted_majority", "weighted_majority"),
+        Strategy(
+            beam,
+            "step beam search: the best steps of a level go on, by the reward model, else by the policy's likelihood",
+            False,
+            "majority",
+            "weighted_majority",
+        ),
     ),
     (
         "dvts",
         Strategy(
             dvts,
-            "diverse verifier tree search: separate subtrees, the best step of each goes on",
-            True,
-            "weighted_majority",
+            "diverse verifier tree search: separate subtrees, the best step of each goes on; ranked as in beam",
+            False,
+            "majority",
             "weighted_majority",
         ),
     ),

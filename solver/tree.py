@@ -24,6 +24,7 @@ class Node:
     closed: no walk may choose this node any more: a finished or failed path, or all children closed.
     errors: failed code runs on the path. pending: walks under way through this node (virtual loss).
     samples: candidates of the parent's expansion that were this very step (equal ones are merged into one node).
+    logprob, logprob_tokens: the step's log-probability and the tokens that it is the sum over (types.Completion).
     children: None until the node is expanded.
     """
 
@@ -49,6 +50,8 @@ class Node:
     errors: int = 0
     pending: int = 0
     samples: int = 1
+    logprob: float | None = None
+    logprob_tokens: int = 0
     children: list[Node] | None = field(default=None)
 
     @property
@@ -125,6 +128,18 @@ def sampling_share(leaf: Node) -> float:
     return share
 
 
+def likelihood(node: Node) -> float:
+    """Return the mean log-probability of a token on the path to `node`: at most 0, and 0 for a path without tokens.
+    RuntimeError if a step on it has none."""
+    total, tokens = 0.0, 0
+    for step in path_to(node):
+        if step.logprob is None:
+            raise RuntimeError(f"step {step.tag} has no log-probability")
+        total += step.logprob
+        tokens += step.logprob_tokens
+    return total / tokens if tokens else 0.0
+
+
 def to_trajectory(leaf: Node, end: EndReason, *, tree: int, rollout: int, values: bool = True) -> Trajectory:
     """Return the path to `leaf` as a trajectory that ended for the reason `end`.
 
@@ -140,6 +155,7 @@ def to_trajectory(leaf: Node, end: EndReason, *, tree: int, rollout: int, values
             error=node.error,
             tokens=node.tokens,
             value=node.q if values and node.visits else None,
+            logprob=node.logprob,
         )
         for node in path_to(leaf)
     )

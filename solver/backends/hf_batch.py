@@ -15,7 +15,8 @@ from rstar_eval.solver.types import Completion, FinishReason
 
 @dataclass(slots=True)
 class Row:
-    """One sequence: the place of its completion in its request, its text, its random numbers, its settings."""
+    """One sequence: the place of its completion in its request, its text, its random numbers, its settings, and its
+    log-probability so far (None: not asked for)."""
 
     owner: Any
     index: int
@@ -24,6 +25,7 @@ class Row:
     temperature: float
     top_p: float
     max_tokens: int
+    logprob: float | None = None
     last: int = 0
 
     def take(self, token: int, eos: frozenset[int]) -> Completion | None:
@@ -42,7 +44,8 @@ class Row:
     def _end(self, finish: FinishReason, tokens: int) -> Completion:
         if self.stream.finish():
             finish = "stop"
-        return Completion(self.stream.text, finish, self.stream.stop, tokens)
+        counted = 0 if self.logprob is None else tokens
+        return Completion(self.stream.text, finish, self.stream.stop, tokens, self.logprob, counted)
 
 
 class Batch:

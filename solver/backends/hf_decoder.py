@@ -13,7 +13,7 @@ from typing import Any
 from rstar_eval.errors import BackendError
 from rstar_eval.solver.backends.engine import Sampling
 from rstar_eval.solver.backends.hf_batch import Batch, Row
-from rstar_eval.solver.backends.hf_sample import next_tokens
+from rstar_eval.solver.backends.hf_sample import log_probabilities, next_tokens
 from rstar_eval.solver.backends.hf_text import Decode, TextStream
 from rstar_eval.solver.types import Completion
 
@@ -128,7 +128,9 @@ class Decoder:
 
         random = numpy.random.Generator(numpy.random.Philox(key=(job.sampling.seed + index) % 2**64))
         stream = TextStream(self._decode, job.prompt, job.sampling.stops)
-        return Row(job, index, stream, random, job.sampling.temperature, job.sampling.top_p, job.max_tokens)
+        wanted = job.sampling
+        start = 0.0 if wanted.logprobs else None
+        return Row(job, index, stream, random, wanted.temperature, wanted.top_p, job.max_tokens, start)
 
     def _prefill(self, prompt: list[int]) -> tuple[Any, Layers]:
         tokens, layers = self._shared
@@ -177,6 +179,10 @@ class Decoder:
         """Sample a token for each row, hand over what ended, and return the places of the rows that go on."""
         uniforms = [float(row.random.random()) for row in rows]
         tokens = next_tokens(logits, uniforms, [row.temperature for row in rows], [row.top_p for row in rows])
+        if any(row.logprob is not None for row in rows):
+            for row, logprob in zip(rows, log_probabilities(logits, tokens), strict=True):
+                if row.logprob is not None:
+                    row.logprob += logprob
         going = []
         for i, (row, token) in enumerate(zip(rows, tokens, strict=True)):
             completion = row.take(token, self._eos)

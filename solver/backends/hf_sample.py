@@ -40,6 +40,16 @@ def next_tokens(
     return tokens
 
 
+def log_probabilities(logits: Any, tokens: Sequence[int]) -> list[float]:
+    """Return the natural log-probability of one token a row of `logits` (rows x vocabulary), at temperature 1."""
+    import torch
+
+    index = torch.tensor(tokens, device=logits.device)[:, None]
+    logits = logits.float()
+    values: list[float] = (logits.gather(1, index)[:, 0] - torch.logsumexp(logits, dim=-1)).tolist()
+    return values
+
+
 def _pick(values: Any, uniform: Any, top_p: Any) -> Any:
     """Return for each row the place in its descending probabilities at which its uniform number falls."""
     import torch

@@ -7,6 +7,7 @@ several completions of one prompt that is computed once.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -101,6 +102,8 @@ class LlamaCppEngine:
             "n_cmpl": n,
             "cache_prompt": True,
         }
+        if sampling.logprobs:  # not otherwise: the server sorts the vocabulary for every token to tell them
+            body |= {"n_probs": 1, "post_sampling_probs": False}
         try:
             async with self._open:
                 reply = await self._client.post("completion", body)
@@ -132,7 +135,11 @@ def _completion(item: Mapping[str, Any]) -> Completion:
     try:
         finish = FINISH[item["stop_type"]]
         stop = str(item["stopping_word"]) if finish == "stop" else None
-        return Completion(str(item["content"]), finish, stop, int(item["tokens_predicted"]))
+        listed = item.get("completion_probabilities")
+        # The tokens of a stop string are not listed.
+        values = None if listed is None else [float(one["logprob"]) for one in listed]
+        total, counted = (None, 0) if values is None else (math.fsum(values), len(values))
+        return Completion(str(item["content"]), finish, stop, int(item["tokens_predicted"]), total, counted)
     except (KeyError, TypeError, ValueError):
         raise BackendError(f"llama.cpp sent a completion that cannot be read: {str(item)[:120]}") from None
 

@@ -12,6 +12,7 @@ llama.cpp servers are spoken to through their native endpoints (llamacpp.py).
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +100,9 @@ class OpenAIEngine:
             # Special tokens may be part of the step grammar; the end-of-sequence token is never part of the text.
             body |= {"stop": list(sampling.stops), "return_token_ids": True, "skip_special_tokens": prompt.raw is None}
         if prompt.raw is not None and self._server.api != "chat":
-            return "completions", {**body, "prompt": prompt.raw}
+            return "completions", {**body, "prompt": prompt.raw, **({"logprobs": 1} if sampling.logprobs else {})}
+        if sampling.logprobs:
+            body["logprobs"] = True
         messages = prompt.messages or (Message("user", prompt.raw or ""),)
         return "chat/completions", {**body, **self._chat(messages, prompt.assistant_prefix)}
 
@@ -118,11 +121,13 @@ class OpenAIEngine:
     async def _post(self, path: str, body: dict[str, object], max_tokens: int) -> Any:
         """Return the reply, or None if the prompt fills the model's context."""
         limit: int | None = max_tokens
-        for _ in range(3):
+        for _ in range(4):
             try:
                 return await self._client.post(path, {**body, self._limit: limit})
             except RefusedRequest as error:
-                if (
+                if "logprobs" in error.message and "logprobs" in body:
+                    del body["logprobs"]  # the reply then has none, which the search reports
+                elif (
                     "max_completion_tokens" in error.message
                     and self._limit == "max_tokens"
                     and "context" not in error.message
@@ -144,13 +149,15 @@ class OpenAIEngine:
         finish: FinishReason = "eos" if choice["finish_reason"] == "stop" else "length"
         if self._server.tells_stop:
             reason = choice.get("stop_reason")
+            total, counted = logprob_of(choice, None)
             if finish == "eos" and isinstance(reason, str):
-                return Completion(text, "stop", reason, tokens)
-            return Completion(text, finish, None, tokens)
+                return Completion(text, "stop", reason, tokens, total, counted)
+            return Completion(text, finish, None, tokens, total, counted)
         if prompt.assistant_prefix and self._server.prefill == "user":
             text = continuation(prompt.assistant_prefix, text)
         text, stop = cut_at_stop(text, sampling.stops)
-        return Completion(text, "stop" if stop else finish, stop, tokens)
+        total, counted = logprob_of(choice, text + (stop or ""))
+        return Completion(text, "stop" if stop else finish, stop, tokens, total, counted)
 
     def describe(self) -> Mapping[str, object]:
         """Return the served model, the server's kind and how it is spoken to."""
@@ -169,6 +176,30 @@ def _tokens(choice: Mapping[str, Any], usage: Mapping[str, Any], choices: int) -
     if choices > 1:
         raise ValueError("several replies without token ids")
     return int(usage["completion_tokens"])
+
+
+def logprob_of(choice: Mapping[str, Any], kept: str | None) -> tuple[float | None, int]:
+    """Return the sum of the log-probabilities of a reply's tokens and their number; (None, 0) if it lists none.
+
+    With `kept`, the part of the reply that was not cut off, only the tokens that hold a piece of it count.
+    """
+    listed = choice.get("logprobs") or {}
+    if listed.get("content") is not None:  # chat
+        pairs = [(str(one["token"]), float(one["logprob"])) for one in listed["content"]]
+    elif listed.get("token_logprobs") is not None:
+        values = listed["token_logprobs"]
+        pairs = [(str(t), float(v)) for t, v in zip(listed["tokens"], values, strict=True) if v is not None]
+    else:
+        return None, 0
+    if kept is not None:
+        start = "".join(token for token, _ in pairs).find(kept)
+        end, at, inside = start + len(kept), 0, []
+        for token, value in pairs:
+            at += len(token)
+            if at > start and at - len(token) < end:
+                inside.append((token, value))
+        pairs = inside if start >= 0 else pairs
+    return math.fsum(value for _, value in pairs), len(pairs)
 
 
 def continuation(prefix: str, reply: str) -> str:

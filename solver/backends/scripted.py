@@ -22,8 +22,9 @@ _TOKEN = re.compile(r"\w+|[^\w\s]|\s")
 _NUMBER = re.compile(r"(?<![\w.])\d{1,9}(?![\w.])")
 _HEAD = re.compile(r"# Step (\d+)")
 
-Candidate = tuple[str, str | None]
-"""A completion's text and the stop string that ended it (None: the end-of-sequence token)."""
+Candidate = tuple[str, str | None] | tuple[str, str | None, float | None]
+"""A completion's text, the stop string that ended it (None: the end-of-sequence token), and its log-probability (left
+out or None: it has none)."""
 Script = Callable[[SampleRequest, int], Candidate]
 """Maps a request and a candidate's number to the candidate."""
 
@@ -55,11 +56,17 @@ class ScriptedPolicy:
         return SampleResult(completions, length)
 
     def _completion(self, request: SampleRequest, i: int) -> Completion:
-        text, stop = self._script(request, i)
+        text, stop, *rest = self._script(request, i)
         tokens = _TOKEN.findall(text)
-        if len(tokens) > request.max_tokens:
-            return Completion("".join(tokens[: request.max_tokens]), "length", None, request.max_tokens)
-        return Completion(text, "stop" if stop else "eos", stop, len(tokens) + 1)
+        full = len(tokens) + 1
+        logprob = rest[0] if rest and request.logprobs else None
+        if len(tokens) <= request.max_tokens:
+            counted = 0 if logprob is None else full
+            return Completion(text, "stop" if stop else "eos", stop, full, logprob, counted)
+        kept = request.max_tokens
+        counted = 0 if logprob is None else kept
+        share = None if logprob is None else logprob * kept / full
+        return Completion("".join(tokens[:kept]), "length", None, kept, share, counted)
 
     def describe(self) -> Mapping[str, object]:
         """Return the script's identity."""
@@ -83,6 +90,14 @@ def generator(style: str, noise: float, errors: float) -> Script:
         raise UserError(f"the scripted policy cannot write format {style!r}", "use chat or rstar")
 
     def script(request: SampleRequest, i: int) -> Candidate:
+        return *candidate(request, i), likelihood(request, i)
+
+    def likelihood(request: SampleRequest, i: int) -> float:
+        """Return a made-up log-probability: its own random numbers, so that asking for it changes no candidate."""
+        rng = random.Random(_digest(request, i) + "logprob")
+        return -rng.uniform(0.0, 10.0)
+
+    def candidate(request: SampleRequest, i: int) -> tuple[str, str | None]:
         rng = random.Random(_digest(request, i))
         output = _last_output(request.prefix, style)
         if output is not None:
@@ -125,7 +140,7 @@ def _last_output(prefix: str, style: str) -> str | None:
     return prefix[prefix.rindex(begin) + len(begin) : -len(end)] if begin in prefix else None
 
 
-def _code(style: str, steps: Sequence[str], final: bool, opening: bool) -> Candidate:
+def _code(style: str, steps: Sequence[str], final: bool, opening: bool) -> tuple[str, str | None]:
     if style == "chat":
         # The prompt has opened the block and begun the first step's head (formats.chat).
         text = "\n".join(steps).removeprefix("# Step 1:" if opening else "# Step")
@@ -134,17 +149,22 @@ def _code(style: str, steps: Sequence[str], final: bool, opening: bool) -> Candi
     return ("<code>\n" if opening else "\n") + text + "\n", "<end_of_code>" if final else "<end_of_step>"
 
 
-def _answer(style: str, answer: str) -> Candidate:
+def _answer(style: str, answer: str) -> tuple[str, str | None]:
     if style == "chat":
         return answer + "}.", None
     return f"\n<answer>The answer is \\boxed{{{answer}}}.", "<end_of_answer>"
 
 
+def _candidate(text: object, stop: str | None, logprob: float | None = None) -> Candidate:
+    return str(text), stop, None if logprob is None else float(logprob)
+
+
 def playback(path: Path) -> Script:
     """Return a script that plays back the candidates in a JSON Lines file.
 
-    A line holds `question` and `policy`, which maps the solution so far to its candidates, [text, stop] each (stop
-    null: end of sequence). Candidate i of a place is its i-th; a request for more than there are starts over.
+    A line holds `question` and `policy`, which maps the solution so far to its candidates, [text, stop] or [text, stop,
+    log-probability] each (stop null: end of sequence). Candidate i of a place is its i-th; a request for more than
+    there are starts over.
     UserError if the file is missing or a line is no such record; at sampling, BackendError for a place that the file
     does not have, or for `until="block"`, which a file of steps cannot answer.
     """
@@ -157,7 +177,7 @@ def playback(path: Path) -> Script:
                 record = json.loads(line)
                 table = policies.setdefault(str(record["question"]), {})
                 for prefix, candidates in record["policy"].items():
-                    table[prefix] = [(str(text), stop) for text, stop in candidates]
+                    table[prefix] = [_candidate(*one) for one in candidates]
                     if not candidates:
                         raise ValueError("no candidates")
     except OSError as error:

@@ -81,6 +81,7 @@ class FakeServer:
         self.retry_after: str | None = None
         self.seen: list[dict[str, Any]] = []
         self.text: str | None = None
+        self.refuses: str | None = None
         handler = type("Handler", (_Handler,), {"fake": self})
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._http.daemon_threads = True
@@ -95,6 +96,15 @@ class FakeServer:
         self.faults = ["die"] * 1000  # connections that are open stay open in their threads
         self._http.shutdown()
         self._http.server_close()
+
+    def logprobs(self, body: dict[str, Any], text: str, used: int) -> dict[str, Any]:
+        """The log-probabilities of a reply that is listed as one token a character (as many as `used` at a vLLM)."""
+        if not body.get("logprobs"):
+            return {}
+        tokens = ["?"] * used if self.kind == "vllm" else list(text)
+        if "prompt" in body:
+            return {"logprobs": {"tokens": tokens, "token_logprobs": [-0.25] * len(tokens)}}
+        return {"logprobs": {"content": [{"token": token, "logprob": -0.25} for token in tokens]}}
 
     def write(self, prompt: str, seed: int, temperature: float) -> list[str]:
         if self.text is not None:
@@ -155,6 +165,9 @@ class _Handler(BaseHTTPRequestHandler):
     def generate(self, body: dict[str, Any]) -> None:
         fake = self.fake
         prompt = body["prompt"] if "prompt" in body else json.dumps(body["messages"])
+        if fake.refuses in body:
+            self.reply(400, {"error": {"message": f"{fake.refuses} is not supported"}})
+            return
         if len(prompt) > fake.context:
             message = f"the request exceeds the available context size ({fake.context})"
             self.reply(400, {"error": {"message": message}})
@@ -176,7 +189,8 @@ class _Handler(BaseHTTPRequestHandler):
             kinds = ["word" if stop else "limit" if cut else "eos" for _, stop, _, cut in outs]
             items = [
                 {"index": i, "content": text, "stop_type": kind, "stopping_word": stop or "",
-                 "tokens_predicted": used, "tokens_evaluated": len(prompt)}
+                 "tokens_predicted": used, "tokens_evaluated": len(prompt),
+                 **({"completion_probabilities": [{"logprob": -0.25}] * used} if body.get("n_probs") else {})}
                 for i, ((text, stop, used, _), kind) in enumerate(zip(outs, kinds, strict=True))
             ]  # fmt: skip
             self.reply(200, items if count > 1 else items[0])
@@ -184,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
         choices = [
             {"index": i, "text" if "prompt" in body else "message": text if "prompt" in body else {"content": text},
              "finish_reason": "length" if cut and not stop else "stop",
-             **({"stop_reason": stop, "token_ids": [0] * used} if known else {})}
+             **({"stop_reason": stop, "token_ids": [0] * used} if known else {}), **fake.logprobs(body, text, used)}
             for i, (text, stop, used, cut) in enumerate(outs)
         ]  # fmt: skip
         usage = {"prompt_tokens": len(prompt), "completion_tokens": sum(out[2] for out in outs)}

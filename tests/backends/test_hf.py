@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rstar_eval.solver.backends import hf_batch
 from rstar_eval.solver.backends.engine import Sampling, cut_at_stop
 from rstar_eval.solver.backends.hf import HFEngine, load
 from rstar_eval.solver.backends.hf_text import TextStream
@@ -44,6 +46,43 @@ def test_incomplete_character_at_the_end_is_given_out_once() -> None:
     assert stream.text == ""
     stream.finish()
     assert (stream.text, stream.tokens) == ("\ufffd", 1)
+
+
+def test_log_probability_is_that_of_the_tokens_at_temperature_one(tiny_model: Path) -> None:
+    torch = pytest.importorskip("torch")
+    import torch.nn.functional as functional
+
+    taken: list[list[int]] = []
+
+    async def go() -> tuple[Any, SampleResult, SampleResult]:
+        engine, _ = load(parse_policy_spec(f"hf:{tiny_model}?threads=1&dtype=float32"))
+        original = hf_batch.Row.take
+
+        def spy(row: Any, token: int, eos: Any) -> Any:
+            if row.index == len(taken):
+                taken.append([])
+            taken[row.index].append(token)
+            return original(row, token, eos)
+
+        hf_batch.Row.take = spy  # type: ignore[method-assign]
+        sampling = Sampling(n=3, seed=5, temperature=0.6, top_p=0.8, max_tokens=12, stops=(), logprobs=True)
+        try:
+            asked = await engine.generate(Prompt(raw="x = 1"), sampling)
+            model, prompt = engine._decoder._model, engine._tokenizer("x = 1")["input_ids"]
+            values = []
+            for tokens in taken:
+                with torch.inference_mode():
+                    logits = model(torch.tensor([[*prompt, *tokens]])).logits[0, len(prompt) - 1 : -1]
+                values.append(float(functional.log_softmax(logits, -1)[range(len(tokens)), tokens].sum()))
+            return values, asked, await engine.generate(Prompt(raw="x = 1"), replace(sampling, logprobs=False))
+        finally:
+            hf_batch.Row.take = original  # type: ignore[method-assign]
+            await engine.close()
+
+    values, asked, plain = asyncio.run(go())
+    assert [one.logprob for one in asked.completions] == pytest.approx(values, abs=1e-4)
+    assert [one.logprob_tokens for one in asked.completions] == [one.tokens for one in asked.completions]
+    assert [one.text for one in asked.completions] == [one.text for one in plain.completions]
 
 
 @pytest.fixture(scope="module")

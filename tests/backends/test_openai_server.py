@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rstar_eval.errors import BackendError, UserError
 from rstar_eval.solver.backends import make_policy
-from rstar_eval.solver.backends.openai_api import continuation
+from rstar_eval.solver.backends.openai_api import continuation, logprob_of
 from rstar_eval.solver.types import SampleRequest, SampleResult
 
 REQUEST = SampleRequest("What is 1 + 1?", "", 1, seed=3, max_tokens=50)
@@ -43,6 +44,31 @@ def test_passing_trouble_is_retried(fake_server: Any, kind: str, faults: list[in
     untroubled = sample(server.spec)
     assert sample(server.spec, before=lambda: server.faults.extend(faults)) == untroubled
     assert not server.faults
+
+
+@pytest.mark.parametrize(
+    ("listed", "kept", "expected"),
+    [
+        (None, None, (None, 0)),
+        ({"content": None}, "x", (None, 0)),
+        ({"content": []}, "", (0.0, 0)),
+        ({"content": [{"token": "a", "logprob": -1}, {"token": "bc", "logprob": -2}]}, None, (-3.0, 2)),
+        ({"content": [{"token": "a", "logprob": -1}, {"token": "bc", "logprob": -2}]}, "a", (-1.0, 1)),
+        ({"content": [{"token": "a", "logprob": -1}, {"token": "bc", "logprob": -2}]}, "c", (-2.0, 1)),
+        ({"content": [{"token": "a", "logprob": -1}, {"token": "bc", "logprob": -2}]}, "zz", (-3.0, 2)),
+        ({"tokens": ["a", "b"], "token_logprobs": [None, -0.5]}, None, (-0.5, 1)),
+    ],
+)
+def test_log_probabilities_of_what_is_kept(listed: Any, kept: str | None, expected: Any) -> None:
+    assert logprob_of({"logprobs": listed}, kept) == expected
+
+
+def test_a_server_that_refuses_log_probabilities_still_answers(fake_server: Any) -> None:
+    server = fake_server("unknown")
+    server.refuses = "logprobs"
+    result = sample(server.spec, replace(REQUEST, logprobs=True))
+    assert result.completions
+    assert all(one.logprob is None for one in result.completions)
 
 
 def test_retry_after_is_obeyed(fake_server: Any) -> None:

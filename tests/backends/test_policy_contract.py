@@ -109,6 +109,22 @@ def test_a_request_of_three_is_three_requests_of_one(spec: str) -> None:
     with_policy(spec, use)
 
 
+def test_log_probabilities_come_when_asked_for_and_change_nothing(spec: str) -> None:
+    async def use(policy: Policy) -> None:
+        plain = await policy.sample(REQUEST)
+        assert all(one.logprob is None and one.logprob_tokens == 0 for one in plain.completions)
+        asked = await policy.sample(replace(REQUEST, logprobs=True))
+        for one in asked.completions:
+            assert one.logprob is not None
+            assert one.logprob <= 0
+            assert one.logprob_tokens > 0 or not one.text
+        if keeps_seeds(spec):
+            bare = [replace(one, logprob=None, logprob_tokens=0) for one in asked.completions]
+            assert tuple(bare) == plain.completions
+
+    with_policy(spec, use)
+
+
 def test_temperature_zero_is_greedy(spec: str) -> None:
     if not keeps_seeds(spec):
         pytest.skip("llama.cpp's arithmetic depends on the batch (docs/policies.md)")

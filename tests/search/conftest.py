@@ -6,6 +6,7 @@ import asyncio
 import random
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -124,12 +125,13 @@ class World:
         cut: float = 0.05,
         closing: float = 0.4,
         delay: Callable[[SampleRequest], float] | None = None,
+        likely: bool = True,
     ) -> None:
         self.name = "world"
         self.format = RStarFormat()
         self.world, self.answers = world, answers
         self.failing, self.cut, self.closing = failing, cut, closing
-        self.delay = delay
+        self.delay, self.likely = delay, likely
         self.requests: list[SampleRequest] = []
         self.tokens = 0
 
@@ -141,7 +143,11 @@ class World:
         for i in range(request.n):
             seed = 0 if request.temperature == 0 else request.seed
             rng = random.Random(f"{self.world}|{seed}|{request.question}|{request.prefix}|{i}")
-            completions.append(self._one(request, rng))
+            one = self._one(request, rng)
+            if request.logprobs and self.likely:
+                one = replace(one, logprob=-random.Random(f"{self.world}|{one.text}").uniform(0, 9))
+                one = replace(one, logprob_tokens=one.tokens)
+            completions.append(one)
         self.tokens += sum(one.tokens for one in completions)
         return SampleResult(tuple(completions), len(request.prefix) // 4 + 10)
 

@@ -155,7 +155,7 @@ def test_several_walks_a_trajectory_return_the_best(bench):
     [
         ({"strategy": "mtcs"}, "unknown strategy 'mtcs'. did you mean mcts?"),
         ({"strategy": "best-of-n"}, "needs a reward model"),
-        ({"strategy": "beam"}, "needs a reward model"),
+        ({"strategy": "weighted-majority"}, "needs a reward model"),
         ({"rollouts": 0}, "rollouts is 0"),
         ({"rollouts": 5, "trees": 2}, "rollouts 5 can't be shared equally by trees 2"),
         ({"candidates": -1}, "candidates is -1"),

@@ -13,9 +13,10 @@ from rstar_eval.solver.concurrent import together
 from rstar_eval.solver.config import SearchConfig
 from rstar_eval.solver.linear import shares
 from rstar_eval.solver.reward.scripted import make_scripted, noise
+from rstar_eval.solver.search import choose_answer
 from rstar_eval.solver.seeds import derive_seed
 from rstar_eval.solver.strategies import STRATEGIES
-from rstar_eval.solver.tree import walk
+from rstar_eval.solver.tree import path_to, walk
 from rstar_eval.solver.types import ParsedStep
 
 
@@ -25,8 +26,8 @@ def test_the_registry_lists_every_strategy_with_its_needs():
         "majority": False,
         "best-of-n": True,
         "weighted-majority": True,
-        "beam": True,
-        "dvts": True,
+        "beam": False,
+        "dvts": False,
         "mcts": False,
     }
     assert all(STRATEGIES[name].description and "\n" not in STRATEGIES[name].description for name in STRATEGIES)
@@ -48,6 +49,49 @@ def test_beam_keeps_the_best_open_steps_of_each_level(bench, world):
             if expanded and passed:
                 assert min(node.prior for node in expanded) >= max(passed)
     assert len(trajectories) <= 12
+
+
+@pytest.mark.parametrize("world", range(8))
+def test_beam_without_a_reward_model_keeps_the_likeliest_paths(bench, world):
+    tools = bench.tools(bench.World(world, failing=0.1, cut=0))
+    config = SearchConfig(strategy="beam", rollouts=12, candidates=4)
+    trajectories, root, _, context = bench.grow(config, tools, beam)
+    assert all(one.logprobs for one in tools.policy.requests)
+    levels: dict[int, list] = {}
+    for node in walk(root):
+        levels.setdefault(node.depth, []).append(node)
+
+    def mean(node):
+        path = path_to(node)
+        return sum(step.logprob for step in path) / sum(step.tokens for step in path)
+
+    for depth, nodes in levels.items():
+        expanded = [node for node in nodes if node.children is not None]
+        if depth:
+            assert len(expanded) <= 3
+            passed = [mean(node) for node in nodes if node.end is None and node.children is None]
+            if expanded and passed:
+                assert min(mean(node) for node in expanded) >= max(passed)
+    assert all(one.score is None for one in trajectories)
+    assert all(step.logprob is not None and step.logprob <= 0 for one in trajectories for step in one.steps)
+    assert context.budget.scored_steps == 0
+
+
+@pytest.mark.parametrize("name", ["beam", "dvts"])
+def test_a_policy_without_log_probabilities_is_refused_in_one_line(bench, name):
+    tools = bench.tools(bench.World(0, likely=False))
+    with pytest.raises(UserError, match="ranks steps by their log-probability, and policy 'world' gives none"):
+        bench.run(SearchConfig(strategy=name, rollouts=8), tools)
+    scored = bench.tools(bench.World(0, likely=False), bench.Judge(0))
+    assert bench.run(SearchConfig(strategy=name, rollouts=8), scored).trajectories
+    assert not any(one.logprobs for one in scored.policy.requests)
+
+
+def test_the_answer_of_a_beam_is_voted_without_scores_and_weighted_with_them(bench, group):
+    for reward, rule in ((None, "majority"), (bench.Judge(3), "weighted_majority")):
+        config = SearchConfig(strategy="beam", rollouts=12)
+        result = bench.run(config, bench.tools(bench.World(3, failing=0), reward))
+        assert choose_answer(result.trajectories, config, group).rule == rule
 
 
 @pytest.mark.parametrize("world", range(8))
