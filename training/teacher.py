@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
-from rstar_eval.solver.formats.rstar import ANSWER, CODE, END_ANSWER, END_CODE, END_STEP, RStarFormat, prompt_text
+from rstar_eval.solver.formats.rstar import ANSWER, CODE, END_ANSWER, END_CODE, END_STEP, RStarFormat
 from rstar_eval.tasks.mini import MiniItem, PlanStep, generate
 from rstar_eval.tasks.mini.relations import Tier
 
@@ -36,10 +36,10 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """One solution: the prompt, the author's response in the step grammar, the problem's level, and whether its answer
-    is right."""
+    """One solution: the question, the author's response in the step grammar, the problem's level, and whether its
+    answer is right."""
 
-    prompt: str
+    question: str
     response: str
     level: str
     right: bool
@@ -72,7 +72,7 @@ def demonstrate(item: MiniItem, author: Author, rng: Random) -> Demonstration:
         steps = list(item.plan)
         output = _printed(steps)
     text = solution_text([(step.comment, step.code) for step in steps], steps[-1].result, output)
-    return Demonstration(prompt_text(item.text), text, item.level, output == item.answer)
+    return Demonstration(item.text, text, item.level, output == item.answer)
 
 
 def corpus(

@@ -1,0 +1,366 @@
+"""Self-evolution: rounds of search, data, training and evaluation, from a base model (paper, section 3.4).
+
+    rstar-eval evolve --preset mini --output DIR [--rounds 4] [--seed S]
+
+A round searches every problem of the pool with the current policy (told the outcome of its answers, and guided by the
+last PPM in rounds 3 and 4), turns the trees into data, trains a policy from the base and a PPM, evaluates both on the
+validation task, and keeps the new policy unless it is clearly worse. Every stage is resumable, and finished ones are
+never done again: state.json says which these are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rstar_eval.errors import UserError
+from rstar_eval.problem import Problem
+from rstar_eval.serial import line, to_data
+from rstar_eval.solver.config import SearchConfig
+from rstar_eval.solver.seeds import derive_seed
+from rstar_eval.training.datasets import latest, read_rows, write_datasets, write_rows
+from rstar_eval.training.evolve_config import EvolveConfig
+from rstar_eval.training.evolve_figures import Runs, paired_difference, read_runs, score, share_by_level, solved
+from rstar_eval.training.evolve_jobs import Cost, Job, run_jobs
+from rstar_eval.training.evolve_pool import make_pool, pool_trees
+from rstar_eval.training.evolve_state import EvolveState
+from rstar_eval.training.evolve_worker import write_json
+
+Say = Callable[[str], None]
+
+
+class Evolution:
+    """A self-evolution in a folder. Its methods are the stages; each returns the figures that state.json keeps."""
+
+    def __init__(self, config: EvolveConfig, folder: Path, say: Say) -> None:
+        self.config, self.folder, self.say = config, folder.resolve(), say
+        self.state = EvolveState(self.folder, asdict(config))
+        self.pool = self._problems("pool", lambda: make_pool(config))
+        self.validation = self._problems("validation", self._validation)
+
+    def run(self, rounds: int, until: str | None = None) -> list[dict[str, Any]]:
+        """Do `rounds` rounds, or all stages up to the one called `until` ("base", "round1", "round2/data", ...).
+
+        Returns the figures a round (round 0: the base).
+        """
+        for name, work in self._stages(rounds):
+            if name not in self.state.stages:
+                self.say(f"{name} ...")
+                figures = self.state.once(name, work)
+                self.say(f"{name}: {_short(figures)}")
+            if until is not None and (name == until or (name.endswith("/gate") and name.split("/")[0] == until)):
+                break
+        return self.figures()
+
+    def _stages(self, rounds: int) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
+        stages: list[tuple[str, Callable[[], dict[str, Any]]]] = []
+        if not self.config.base:
+            stages.append(("base", self._base))
+        stages.append(("round0/evaluate", lambda: self._evaluate(0)))
+        for number in range(1, rounds + 1):
+            stages.append((f"round{number}/search", lambda n=number: self._search(n)))  # type: ignore[misc]
+            if self.config.plan(number).more is not None:
+                stages.append((f"round{number}/more", lambda n=number: self._more(n)))  # type: ignore[misc]
+            stages += [
+                (f"round{number}/data", lambda n=number: self._data(n)),  # type: ignore[misc]
+                (f"round{number}/train", lambda n=number: self._train(n)),  # type: ignore[misc]
+                (f"round{number}/evaluate", lambda n=number: self._evaluate(n)),  # type: ignore[misc]
+                (f"round{number}/gate", lambda n=number: self._gate(n)),  # type: ignore[misc]
+            ]
+        stages.append(("judges", lambda: self._judges(rounds)))
+        return stages
+
+    # ---- where things lie
+
+    def base_policy(self) -> Path:
+        """Return the folder of the model that every SFT starts from."""
+        return Path(self.config.base) if self.config.base else self.folder / "base" / "policy"
+
+    def policy(self, number: int) -> Path:
+        """Return the folder of the policy that round `number` ended with (its own, or the last one that was kept)."""
+        for back in range(number, 0, -1):
+            gate = self.state.stages.get(f"round{back}/gate")
+            if gate is None or gate["kept"]:
+                return self.folder / f"round{back}" / "policy"
+        return self.base_policy()
+
+    def _round(self, number: int) -> Path:
+        return self.folder / f"round{number}"
+
+    def shards(self, folder: Path) -> list[Path]:
+        """Return the run folders of a search."""
+        return [folder / f"shard{shard}" for shard in range(self.config.workers)]
+
+    # ---- stages
+
+    def _base(self) -> dict[str, Any]:
+        from rstar_eval.training.mini_base import bootstrap_rows, write_untrained
+
+        folder = self.folder / "base"
+        parameters = write_untrained(folder / "untrained", self.config.seed)
+        avoid = [problem.text for problem in self.pool]
+        rows = bootstrap_rows(self.config.demonstrations, self.config.seed, self.config.author, avoid)
+        digest = write_rows(folder / "corpus.jsonl", rows)
+        job = self._training("sft", folder / "corpus.jsonl", folder / "untrained", folder / "policy", "pretrain", 0)
+        cost = run_jobs(folder / "jobs", [job], 1)
+        return {"parameters": parameters, "demonstrations": len(rows), "corpus_sha256": digest, **_cost(cost)}
+
+    def _search(self, number: int) -> dict[str, Any]:
+        plan = self.config.plan(number)
+        policy = self.config.policy(str(self.policy(number - 1)))
+        if number == 1 and self.config.bootstrap:
+            policy = self.config.bootstrap
+        folder = self._round(number) / "search"
+        cost = self._run(folder, "pool", policy, self._guide(number), plan.search, ("search", number), training=True)
+        return self._search_figures([folder], cost)
+
+    def _more(self, number: int) -> dict[str, Any]:
+        """Search what the round's first search left unsolved, wider and with other seeds."""
+        plan = self.config.plan(number)
+        assert plan.more is not None, "a stage of rounds with a second search alone"
+        found = solved(read_runs(self.shards(self._round(number) / "search")))
+        left = [problem.id for problem in self.pool if not found.get(problem.id)]
+        folder, policy = self._round(number) / "more", self.config.policy(str(self.policy(number - 1)))
+        if not left:
+            return {"problems": 0}
+        cost = self._run(
+            folder, "pool", policy, self._guide(number), plan.more, ("more", number), training=True, only=left
+        )
+        return {"problems": len(left), **self._search_figures([folder], cost)}
+
+    def _data(self, number: int) -> dict[str, Any]:
+        from rstar_eval.training.build import build
+
+        trees = pool_trees(self.pool, self._stores(number), self.folder.name, number)
+        sets = build(trees, self.config.data)
+        folder = self._round(number) / "data"
+        manifest = write_datasets(folder, sets, self.config.data, round=number)
+        rounds = range(1, number + 1)
+        sft = latest([read_rows(self._round(n) / "data" / "sft.jsonl", "sft") for n in rounds])
+        write_rows(folder / "sft-union.jsonl", sft)
+        pairs = dict.fromkeys(
+            row for n in rounds for row in read_rows(self._round(n) / "data" / "pairs.jsonl", "pairs")
+        )
+        write_rows(folder / "pairs-union.jsonl", list(pairs))
+        so_far: dict[str, bool] = dict.fromkeys((problem.id for problem in self.pool), False)
+        for n in rounds:
+            for store in self._stores(n):
+                so_far |= {key: True for key, hit in solved(read_runs([store])).items() if hit}
+        counts = {name: entry["rows"] for name, entry in manifest["data"].items()}
+        return {
+            "rows": counts, "sha256": {name: entry["sha256"] for name, entry in manifest["data"].items()},
+            "sft_union": len(sft), "pairs_union": len(pairs), "pool": share_by_level(so_far, self._levels()),
+        }  # fmt: skip
+
+    def _train(self, number: int) -> dict[str, Any]:
+        folder, data = self._round(number), self._round(number) / "data"
+        jobs = [
+            self._training("sft", data / "sft-union.jsonl", self.base_policy(), folder / "policy", "sft", number),
+            self._training("ppm", data / "pairs-union.jsonl", self.policy(number - 1), folder / "ppm", "ppm", number),
+        ]
+        cost = run_jobs(folder / "jobs", jobs, self.config.workers)
+        return {"sft": _metrics(folder / "policy"), "ppm": _metrics(folder / "ppm"), **_cost(cost)}
+
+    def _evaluate(self, number: int) -> dict[str, Any]:
+        """Measure pass@1 (greedy) on the validation task and, after a round, the search with its PPM and majority."""
+        folder = self._round(number)
+        policy = self.config.policy(str(folder / "policy" if number else self.base_policy()))
+        greedy = SearchConfig(
+            strategy="greedy", rollouts=1, max_depth=self.config.system2.max_depth,
+            max_block_tokens=self.config.system2.max_block_tokens,
+        )  # fmt: skip
+        limit, wide = self.config.greedy_limit, self.config.system2_limit
+        cost = self._run(folder / "greedy", "validation", policy, None, greedy, ("evaluate", number), limit=limit)
+        figures = {"pass1": score(self.runs(folder / "greedy")), **_cost(cost)}
+        system2 = self.config.system2
+        majority = replace(system2, strategy="majority", trees=1, rollouts_per_trajectory=1, choose="auto")
+        spent = self._run(folder / "majority", "validation", policy, None, majority, ("evaluate", number), limit=wide)
+        figures["majority"] = score(self.runs(folder / "majority"))
+        figures["seconds"] = round(figures["seconds"] + spent.seconds, 1)
+        if number:
+            ppm = self.config.reward("ppm", str(folder / "ppm"))
+            spent = self._run(folder / "system2", "validation", policy, ppm, system2, ("evaluate", number), limit=wide)
+            figures["system2"] = score(self.runs(folder / "system2"))
+            figures["seconds"] = round(figures["seconds"] + spent.seconds, 1)
+        return figures
+
+    def _gate(self, number: int) -> dict[str, Any]:
+        """Keep the round's policy unless its pass@1 is below the last one's by more than two standard errors."""
+        before = self.policy(number - 1).parent
+        old = self._round(0) if before == self.base_policy().parent else before
+        hits = [
+            {key: one.outcome == "correct" for key, one in self.runs(folder / "greedy").grades.items()}
+            for folder in (self._round(number), old)
+        ]
+        gain, error = paired_difference(*hits)
+        return {"kept": gain >= -2 * error, "gain": [gain, error]}
+
+    def _judges(self, rounds: int) -> dict[str, Any]:
+        """Train the last round's PQM and ORM, from the policy that searched it, on all rounds' values and labels."""
+        folder = self.folder / "judges"
+        kinds: tuple[tuple[str, str], ...] = (("pqm", "values"), ("orm", "outcomes"))
+        jobs = []
+        for kind, name in kinds:
+            rows = {
+                row: None
+                for n in range(1, rounds + 1)
+                for row in read_rows(self._round(n) / "data" / f"{name}.jsonl", name)  # type: ignore[arg-type]
+            }
+            write_rows(folder / f"{name}.jsonl", list(rows))
+            start = self.policy(rounds - 1)
+            jobs.append(self._training(kind, folder / f"{name}.jsonl", start, folder / kind, kind, rounds))
+        cost = run_jobs(folder / "jobs", jobs, self.config.workers)
+        return {kind: _metrics(folder / kind) for kind, _ in kinds} | _cost(cost)
+
+    # ---- what stages share
+
+    def _guide(self, number: int) -> str | None:
+        """Return the spec of the PPM that guides a round's search: the last round's, where the plan says so."""
+        if not self.config.plan(number).guided or number < 2:
+            return None
+        return self.config.reward("ppm", str(self._round(number - 1) / "ppm"))
+
+    def _run(
+        self,
+        folder: Path,
+        problems: str,
+        policy: str,
+        reward: str | None,
+        search: SearchConfig,
+        purpose: Sequence[object],
+        *,
+        training: bool = False,
+        only: list[str] | None = None,
+        limit: int | None = None,
+    ) -> Cost:
+        """Search the pool or the validation problems, in as many processes as there are workers."""
+        chosen = self.pool if problems == "pool" else self.validation
+        seeded = replace(search, seed=derive_seed(self.config.seed, *purpose))
+        settings = {"policy": policy, "reward": reward, "keep_trees": training, "search": asdict(seeded)}
+        ids = only if only is not None else None if limit is None else [one.id for one in chosen[:limit]]
+        shared = {
+            "job": "search", "problems": str(self.folder / f"{problems}.jsonl"), "task": problems, "only": ids,
+            "sha256": derive_seed(line([to_data(one) for one in chosen])), "config": settings, "training": training,
+            "shards": self.config.workers,
+        }  # fmt: skip
+        jobs = [
+            Job(f"{folder.name}-{shard}", {**shared, "shard": shard, "store": str(store)})
+            for shard, store in enumerate(self.shards(folder))
+        ]
+        return run_jobs(folder.parent / "jobs", jobs, self.config.workers)
+
+    def _training(self, kind: str, rows: Path, base: Path, output: Path, settings: str, number: int) -> Job:
+        config = replace(getattr(self.config, settings), seed=derive_seed(self.config.seed, "train", kind, number))
+        kinds = {"sft": "sft", "ppm": "pairs", "pqm": "values", "orm": "outcomes"}
+        return Job(
+            f"{output.name}-{kind}",
+            {
+                "job": "train",
+                "kind": kind,
+                "rows": str(rows),
+                "rows_kind": kinds[kind],
+                "base": str(base),
+                "output": str(output),
+                "config": asdict(config),
+                "threads": 1,
+                "facts": {"round": number},
+            },  # fmt: skip
+        )
+
+    def runs(self, folder: Path) -> Runs:
+        """Return the records of a search's shards."""
+        return read_runs(self.shards(folder))
+
+    def _stores(self, number: int) -> list[Path]:
+        """Return the run folders of a round's searches, those of the second search last."""
+        folders = [self._round(number) / name for name in ("search", "more")]
+        return [store for folder in folders for store in self.shards(folder) if store.exists()]
+
+    def _search_figures(self, folders: Sequence[Path], cost: Cost) -> dict[str, Any]:
+        runs = read_runs(store for folder in folders for store in self.shards(folder))
+        return {"pool": share_by_level(solved(runs), self._levels()), "tokens": runs.tokens, **_cost(cost)}
+
+    def _levels(self) -> dict[str, str]:
+        return {problem.id: problem.level or "" for problem in self.pool}
+
+    def _validation(self) -> list[Problem]:
+        from rstar_eval.tasks import load_task
+
+        return list(load_task(self.config.task).problems[: max(self.config.greedy_limit, self.config.system2_limit)])
+
+    def _problems(self, name: str, make: Callable[[], list[Problem]]) -> list[Problem]:
+        """Return the problems in NAME.jsonl, made first if it is not there. Training only: they hold gold answers."""
+        from rstar_eval.training.evolve_worker import read_problems
+
+        path = self.folder / f"{name}.jsonl"
+        if not path.exists():
+            text = "".join(line(to_data(one)) + "\n" for one in make())
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(text, encoding="ascii")
+            temporary.replace(path)
+        return read_problems(path)
+
+    def figures(self) -> list[dict[str, Any]]:
+        """Return the figures of the rounds that have any: round 0 is the base."""
+        return round_figures(self.state.stages)
+
+
+def round_figures(stages: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the figures a round from those of the stages."""
+    numbers = sorted({int(name.split("/")[0][5:]) for name in stages if name.startswith("round")})
+    rounds = []
+    for number in numbers:
+        of = {name.split("/")[1]: value for name, value in stages.items() if name.startswith(f"round{number}/")}
+        if not number and "base" in stages:
+            of["base"] = stages["base"]
+        one: dict[str, Any] = {"round": number, **{key: of.get("evaluate", {}).get(key) for key in _EVALUATED}}
+        one["pool"] = of.get("data", {}).get("pool")
+        one["gain"], one["kept"] = of.get("gate", {}).get("gain"), of.get("gate", {}).get("kept")
+        one["ppm_pairs"] = of.get("train", {}).get("ppm", {}).get("held_out_accuracy")
+        one["tokens"] = sum(of.get(name, {}).get("tokens", 0) for name in ("search", "more"))
+        one["seconds"] = round(sum(stage.get("seconds", 0) for stage in of.values()))
+        one["peak_mb"] = max((stage.get("peak_mb", 0) for stage in of.values()), default=0)
+        rounds.append(one)
+    return rounds
+
+
+_EVALUATED = ("pass1", "system2", "majority")
+
+
+def _cost(cost: Cost) -> dict[str, Any]:
+    return {"seconds": cost.seconds, "job_seconds": round(cost.job_seconds, 1), "peak_mb": cost.peak_mb}
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    """Return what a training's manifest says it measured."""
+    path = folder / "training.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"can't read {str(path)!r}: {error}", "remove its folder and give the same command") from None
+    metrics = manifest.get("metrics", {})
+    return dict(metrics) if isinstance(metrics, dict) else {}
+
+
+def _short(figures: dict[str, Any]) -> str:
+    parts = []
+    for key, value in figures.items():
+        if isinstance(value, dict) and "accuracy" in value:
+            parts.append(f"{key} {value['accuracy']:.3f}")
+        elif isinstance(value, (int, float, bool)):
+            parts.append(f"{key} {value}")
+    return ", ".join(parts)
+
+
+def write_summary(evolution: Evolution) -> None:
+    """Write summary.json and summary.md into the evolution's folder."""
+    from rstar_eval.training.evolve_figures import summary_text
+
+    rounds = evolution.figures()
+    config = evolution.config
+    write_json(evolution.folder / "summary.json", {"preset": config.name, "seed": config.seed, "rounds": rounds})
+    text = summary_text(rounds, f"Self-evolution, preset {config.name}, seed {config.seed}")
+    (evolution.folder / "summary.md").write_text(text, encoding="utf-8")

@@ -1,0 +1,171 @@
+"""What self-evolution is made of: the settings of its rounds, and the presets `mini` and `paper`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from rstar_eval.errors import UserError, nearest
+from rstar_eval.serial import from_data
+from rstar_eval.solver.config import SearchConfig
+from rstar_eval.solver.search import check_config
+from rstar_eval.training.datasets import MINI_DATA, PAPER_DATA, DataConfig
+from rstar_eval.training.teacher import Author
+from rstar_eval.training.train import TrainConfig
+from rstar_eval.training.train import preset as training_preset
+
+PoolSource = Literal["mini", "gsm8k", "math"]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundPlan:
+    """One round. search: how every problem of the pool is searched. guided: whether the last round's PPM guides it (paper:
+    rounds 3 and 4). more: a second search of the problems that the first left unsolved (paper: round 4; None: none)."""
+
+    search: SearchConfig
+    guided: bool = False
+    more: SearchConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvolveConfig:
+    """A whole self-evolution.
+
+    base: folder of the model that every SFT starts from ("": the mini base is pretrained first). bootstrap: policy spec
+    of round 1's search ("": the base itself). source, pool: where the problems come from and how many of each level
+    ("" as the level: of all levels). demonstrations, author: the mini base's corpus.
+    plans: one a round; a round beyond the last repeats the last. data, sft, ppm, pqm, orm: data engine and trainers.
+    policy_options, reward_options: of the specs `hf:PATH` and `ppm:PATH`. engine: what serves policies.
+    task, greedy_limit: what pass@1 is measured on after each round (greedy). system2, system2_limit: the search with the
+    PPM and how many problems; majority takes as many samples.
+    workers: processes that share the machine's cores, one thread each.
+    """
+
+    name: str = "mini"
+    base: str = ""
+    bootstrap: str = ""
+    source: PoolSource = "mini"
+    pool: Mapping[str, int] = field(default_factory=dict)
+    demonstrations: int = 0
+    author: Author = field(default_factory=Author)
+    plans: tuple[RoundPlan, ...] = ()
+    data: DataConfig = MINI_DATA
+    pretrain: TrainConfig = field(default_factory=TrainConfig)
+    sft: TrainConfig = field(default_factory=TrainConfig)
+    ppm: TrainConfig = field(default_factory=TrainConfig)
+    pqm: TrainConfig = field(default_factory=TrainConfig)
+    orm: TrainConfig = field(default_factory=TrainConfig)
+    engine: Literal["hf", "vllm"] = "hf"
+    policy_options: str = ""
+    reward_options: str = ""
+    task: str = "mini_validation"
+    greedy_limit: int = 500
+    system2: SearchConfig = field(default_factory=SearchConfig)
+    system2_limit: int = 200
+    workers: int = 2
+    seed: int = 0
+
+    def plan(self, number: int) -> RoundPlan:
+        """Return the plan of round `number` (1, 2, ...)."""
+        return self.plans[min(number, len(self.plans)) - 1]
+
+    def policy(self, folder: str) -> str:
+        """Return the spec of the policy whose checkpoint lies in `folder`."""
+        return f"{self.engine}:{folder}{self.policy_options}"
+
+    def reward(self, kind: str, folder: str) -> str:
+        """Return the spec of a reward model whose checkpoint lies in `folder`."""
+        return f"{kind}:{folder}{self.reward_options}"
+
+
+def _mini() -> EvolveConfig:
+    """The miniature: 1200 generated problems, a model of 0.6 million parameters, two CPU cores."""
+    # Temperature and nucleus are wide open: a right reading of a rare trap is a sample in sixty.
+    search = SearchConfig(
+        rollouts=12, candidates=8, max_depth=8, max_step_tokens=48, max_block_tokens=160, temperature=1.0, top_p=1.0
+    )
+    guided = RoundPlan(search, guided=True)
+    more = replace(search, rollouts=24, trees=2, temperature=1.1)
+    return EvolveConfig(
+        name="mini",
+        pool={"1": 100, "2": 250, "3": 450, "4": 200, "5": 200},
+        demonstrations=30_000,
+        plans=(RoundPlan(search), RoundPlan(search), guided, replace(guided, more=more)),
+        data=MINI_DATA,
+        pretrain=training_preset("mini", "sft", learning_rate=3e-3, epochs=1, batch_tokens=1400),
+        sft=training_preset("mini", "sft"),
+        ppm=training_preset("mini", "ppm"),
+        pqm=training_preset("mini", "pqm"),
+        orm=training_preset("mini", "orm"),
+        policy_options="?format=rstar&threads=1&parallel=64",
+        reward_options="?threads=1",
+        system2=replace(search, rollouts=8, choose="share_weighted"),
+    )
+
+
+def _paper() -> EvolveConfig:
+    """The paper's settings (arXiv 2501.04519, section 3.4 and appendix A): 7B models, vLLM, MATH's training problems."""
+    search = SearchConfig(rollouts=8, candidates=8, max_depth=16, temperature=0.8, top_p=0.95)
+    more_rollouts = replace(search, rollouts=16)
+    last = replace(search, rollouts=16, candidates=16)
+    return EvolveConfig(
+        name="paper",
+        base="Qwen2.5-Math-7B",
+        source="math",
+        pool={"": 7500},
+        plans=(
+            RoundPlan(search),
+            RoundPlan(more_rollouts),
+            RoundPlan(more_rollouts, guided=True),
+            RoundPlan(last, guided=True, more=replace(last, rollouts=128, trees=2)),
+        ),
+        data=PAPER_DATA,
+        sft=training_preset("paper", "sft"),
+        ppm=training_preset("paper", "ppm"),
+        pqm=training_preset("paper", "pqm"),
+        orm=training_preset("paper", "orm"),
+        engine="vllm",
+        policy_options="?format=rstar",
+        reward_options="?engine=vllm",
+        task="math500",
+        system2=SearchConfig(rollouts=8, trees=8, rollouts_per_trajectory=4, candidates=32),
+        workers=1,
+    )
+
+
+PRESETS = {"mini": _mini, "paper": _paper}
+
+
+def evolve_preset(name: str, changes: Mapping[str, object] | None = None, seed: int = 0) -> EvolveConfig:
+    """Return a preset with `changes`: keys as in EvolveConfig, those of nested settings with dots ("sft.max_steps").
+
+    UserError for an unknown preset or key (with the nearest one), or a value of the wrong type or out of range.
+    """
+    if name not in PRESETS:
+        raise UserError(f"unknown preset {name!r} of evolve", nearest(name, PRESETS))
+    data: dict[str, Any] = {**asdict(PRESETS[name]()), "seed": seed}
+    for key, value in (changes or {}).items():
+        where: Any = data
+        *path, last = key.split(".")
+        for part in path:
+            where = (
+                where[int(part)] if isinstance(where, (list, tuple)) and part.isdigit() else _inside(where, part, key)
+            )
+        if not isinstance(where, dict) or (last not in where and where is not data["pool"]):
+            raise UserError(f"unknown setting {key!r} of evolve", nearest(last, list(where)))
+        where[last] = value
+    config = from_data(EvolveConfig, data, "settings of evolve")
+    for plan in config.plans:
+        for search in filter(None, (plan.search, plan.more)):
+            check_config(search, scored=True)
+    if config.workers < 1:
+        raise UserError(f"workers is {config.workers}", "give at least 1")
+    return config
+
+
+def _inside(where: object, part: str, key: str) -> Any:
+    if not isinstance(where, dict) or part not in where:
+        known = list(where) if isinstance(where, dict) else []
+        raise UserError(f"unknown setting {key!r} of evolve", nearest(part, known))
+    return where[part]

@@ -1,0 +1,106 @@
+"""Figures of self-evolution stages, always computed from the stored runs, and the summary that shows them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rstar_eval.records import GradeRecord, SearchRecord, read_log
+from rstar_eval.stats import wilson
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The records of several run folders (the shards of one search): grades by problem, and all searches."""
+
+    grades: dict[str, GradeRecord]
+    searches: list[SearchRecord]
+
+    @property
+    def tokens(self) -> int:
+        """Completion tokens of all searches."""
+        return sum(one.budget.completion_tokens for one in self.searches)
+
+
+def read_runs(folders: Iterable[Path]) -> Runs:
+    """Read run folders as one run."""
+    grades: dict[str, GradeRecord] = {}
+    searches: list[SearchRecord] = []
+    for folder in folders:
+        log = read_log(folder)
+        grades |= {record.problem: record for record in log.grades.values()}
+        searches += log.searches.values()
+    return Runs(grades, searches)
+
+
+def score(runs: Runs) -> dict[str, Any]:
+    """Return n, accuracy of the chosen answers with its 95 % Wilson interval, the same by level, and the tokens."""
+    return {**_share({key: one.outcome == "correct" for key, one in runs.grades.items()}, runs), "tokens": runs.tokens}
+
+
+def solved(runs: Runs) -> dict[str, bool]:
+    """Return by problem whether one of its trajectories is right."""
+    return {key: any(t.outcome == "correct" for t in one.trajectories) for key, one in runs.grades.items()}
+
+
+def share_by_level(hits: Mapping[str, bool], levels: Mapping[str, str]) -> dict[str, Any]:
+    """Return n, the share of hits with its interval, and the share by level."""
+    by_level: dict[str, list[bool]] = {}
+    for key, hit in hits.items():
+        by_level.setdefault(levels.get(key, ""), []).append(hit)
+    right, n = sum(hits.values()), len(hits)
+    return {
+        "n": n,
+        "accuracy": right / n if n else 0.0,
+        "interval": list(wilson(right, n)),
+        "levels": {level: sum(found) / len(found) for level, found in sorted(by_level.items()) if level},
+    }
+
+
+def _share(hits: Mapping[str, bool], runs: Runs) -> dict[str, Any]:
+    return share_by_level(hits, {key: one.level or "" for key, one in runs.grades.items()})
+
+
+def paired_difference(new: Mapping[str, bool], old: Mapping[str, bool]) -> tuple[float, float]:
+    """Return the mean difference, new minus old, over the problems that both have, and its standard error."""
+    both = [int(new[key]) - int(old[key]) for key in new if key in old]
+    if len(both) < 2:
+        return 0.0, 0.0
+    mean = sum(both) / len(both)
+    variance = sum((one - mean) ** 2 for one in both) / (len(both) - 1)
+    return mean, math.sqrt(variance / len(both))
+
+
+def summary_text(rounds: Sequence[Mapping[str, Any]], heading: str) -> str:
+    """Return the rounds' figures as a Markdown table. Absent figures are shown as a dash."""
+    levels = sorted({level for one in rounds for level in (one.get("pass1") or {}).get("levels", {})})
+    head = ["round", *(f"L{level}" for level in levels), "pass@1 (95 %)", "against the round before", "pool solved"]
+    head += ["system 2", "majority", "PPM pairs", "seconds", "search tokens", "peak MiB", "kept"]
+    lines = [f"# {heading}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for one in rounds:
+        pass1 = one.get("pass1") or {}
+        cells = [str(one["round"]), *(_number(pass1.get("levels", {}).get(level)) for level in levels)]
+        low, high = pass1.get("interval") or (None, None)
+        cells.append(f"{_number(pass1.get('accuracy'))} [{_number(low)}, {_number(high)}]")
+        gain = one.get("gain")
+        cells.append("-" if gain is None else f"{gain[0]:+.3f} +- {gain[1]:.3f}")
+        cells += [_number((one.get(key) or {}).get("accuracy")) for key in ("pool", "system2", "majority")]
+        cells += [_number(one.get("ppm_pairs")), str(one.get("seconds", "-")), str(one.get("tokens", "-"))]
+        cells += [str(one.get("peak_mb", "-")), {True: "yes", False: "no", None: "-"}[one.get("kept")]]
+        lines.append("| " + " | ".join(cells) + " |")
+    pool = [(one["round"], one["pool"]) for one in rounds if one.get("pool")]
+    if pool:
+        names = sorted({level for _, figures in pool for level in figures["levels"]})
+        lines += ["", "Share of the pool's problems with a right solution so far, by level:", ""]
+        lines += ["| round | " + " | ".join(f"L{name}" for name in names) + " |", "|" + "---|" * (len(names) + 1)]
+        for number, figures in pool:
+            row = (_number(figures["levels"].get(name)) for name in names)
+            lines.append(f"| {number} | " + " | ".join(row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else "-" if value is None else str(value)

@@ -1,0 +1,96 @@
+"""Running jobs of a self-evolution in worker processes, so many at a time, and what became of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rstar_eval.errors import BackendError, UserError
+from rstar_eval.training.evolve_worker import write_json
+
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job: its name (of its files in the jobs folder) and what evolve_worker reads."""
+
+    name: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What jobs took: wall seconds together, the sum of their own seconds, and the most memory at once, in MiB, of the
+    jobs that ran side by side (an upper bound: the sum of the largest peaks)."""
+
+    seconds: float
+    job_seconds: float
+    peak_mb: int
+
+
+def run_jobs(folder: Path, jobs: Sequence[Job], workers: int) -> Cost:
+    """Run jobs in their order, `workers` at a time; their logs are NAME.log in `folder`.
+
+    UserError or BackendError with the log's last line if one fails; the others are then ended. Interrupting ends all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    waiting, running = list(jobs), dict[str, subprocess.Popen[bytes]]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                job = waiting.pop(0)
+                running[job.name] = _start(folder, job)
+            for name, process in list(running.items()):
+                code = process.poll()
+                if code is None:
+                    continue
+                del running[name]
+                if code:
+                    _failed(folder, name, code)
+            time.sleep(POLL_SECONDS)
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+    costs = [json.loads((folder / f"{job.name}.done.json").read_text(encoding="utf-8")) for job in jobs]
+    peaks = sorted((cost["peak_mb"] for cost in costs), reverse=True)[:workers]
+    return Cost(round(time.monotonic() - began, 1), sum(cost["seconds"] for cost in costs), sum(peaks))
+
+
+def _start(folder: Path, job: Job) -> subprocess.Popen[bytes]:
+    path = folder / f"{job.name}.json"
+    write_json(path, job.data)
+    threads = str(job.data.get("threads", 1))
+    # Threads that wait for each other by spinning take the cores from the processes beside them.
+    surroundings = {
+        **os.environ,
+        "OMP_NUM_THREADS": threads,
+        "OMP_WAIT_POLICY": "passive",
+        "TOKENIZERS_PARALLELISM": "0",
+    }
+    with open(folder / f"{job.name}.log", "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "rstar_eval.training.evolve_worker", str(path)],
+            stdin=subprocess.PIPE, stdout=log, stderr=log, env=surroundings,
+        )  # fmt: skip
+
+
+def _failed(folder: Path, name: str, code: int) -> None:
+    log = folder / f"{name}.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
+    last = lines[-1].removeprefix("error: ")
+    if code == 130:
+        raise KeyboardInterrupt
+    if code == 2:
+        raise UserError(last)
+    raise BackendError(f"job {name} ended with code {code}: {last}", f"see {log}; the same command continues")

@@ -1,0 +1,170 @@
+"""One job of a self-evolution in a process of its own: a shard of a search, or a training.
+
+    python -m rstar_eval.training.evolve_worker JOB.json
+
+The parent keeps the job's standard input open; when that closes (the parent was killed), the job ends at once, so that
+a resumed evolution never meets a leftover of the last one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rstar_eval.config import RunConfig
+from rstar_eval.problem import Problem
+from rstar_eval.serial import from_data
+from rstar_eval.solver.search import Outcome
+
+
+def main(job_file: Path) -> None:
+    """Do the job in `job_file` and write its cost beside it, as NAME.done.json. Errors are the caller's to print."""
+    job = json.loads(job_file.read_text(encoding="utf-8"))
+    began = time.monotonic()
+    _JOBS[job["job"]](job)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    cost = {"seconds": round(time.monotonic() - began, 1), "peak_mb": round(peak)}
+    write_json(job_file.with_suffix(".done.json"), cost)
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write JSON atomically."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(data, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_problems(path: Path) -> list[Problem]:
+    """Read problems from JSON lines."""
+    with open(path, encoding="utf-8") as file:
+        return [from_data(Problem, json.loads(line), str(path)) for line in file]
+
+
+def judge(grader: str = "default") -> Callable[[Problem, str], bool]:
+    """Return what tells whether an answer to a problem is right; each distinct answer is graded once."""
+    from rstar_eval.runner import grade_answers
+
+    known: dict[tuple[str, str], bool] = {}
+
+    def right(problem: Problem, answer: str) -> bool:
+        key = (problem.id, answer)
+        if key not in known:
+            known[key] = grade_answers(problem, [answer], grader)[0].outcome == "correct"
+        return known[key]
+
+    return right
+
+
+def _search(job: dict[str, Any]) -> None:
+    """Search the problems of a shard. With `training` the searches are told the outcome of their answers."""
+    import asyncio
+
+    from rstar_eval.evaluate import run_problems
+    from rstar_eval.runner import TaskRun
+
+    problems = read_problems(Path(job["problems"]))
+    if job["only"] is not None:
+        wanted = set(job["only"])
+        problems = [problem for problem in problems if problem.id in wanted]
+    shard = tuple(problems[job["shard"] :: job["shards"]])
+    config = from_data(RunConfig, {**job["config"], "tasks": [job["task"]]}, "job")
+    right = judge()
+
+    def outcome_of(problem: Problem) -> Outcome:
+        async def outcome(answer: str) -> bool:
+            return await asyncio.to_thread(right, problem, answer)
+
+        return outcome
+
+    data = {
+        job["task"]: {"source": {"kind": "evolve", "sha256": job["sha256"]}, "problems": len(problems), "errata": 0}
+    }
+    done = run_problems(
+        config, [TaskRun(job["task"], shard)], data, Path(job["store"]), LogProgress(),
+        outcome_of if job["training"] else None,
+    )  # fmt: skip
+    if done.stopped:
+        raise KeyboardInterrupt
+
+
+def _train(job: dict[str, Any]) -> None:
+    """Train one model on the rows of a data file."""
+    import torch
+
+    from rstar_eval.training.datasets import read_rows
+    from rstar_eval.training.train import TrainConfig, train
+
+    torch.set_num_threads(job["threads"])
+    rows = read_rows(Path(job["rows"]), job["rows_kind"])
+    config = from_data(TrainConfig, job["config"], "job")
+    train(job["kind"], rows, Path(job["base"]), Path(job["output"]), replace(config), facts=job["facts"])
+
+
+_JOBS: dict[str, Callable[[dict[str, Any]], None]] = {"search": _search, "train": _train}
+
+
+class LogProgress:
+    """Progress as lines of a log: one for each fifty problems, and all notes."""
+
+    def __init__(self) -> None:
+        self.total = self.done = self.right = self.tokens = 0
+        self.began = time.monotonic()
+
+    def task_started(self, task: str, total: int, done: int, correct: int) -> None:
+        """A task begins."""
+        self.total, self.done, self.right = total, done, correct
+        print(f"{task}: {done} of {total} problems are stored", flush=True)
+
+    def search_done(self, tokens: int) -> None:
+        """A search ended."""
+        self.tokens += tokens
+
+    def problem_done(self, outcome: str) -> None:
+        """A problem was graded."""
+        self.done += 1
+        self.right += outcome == "correct"
+        if self.done % 50 == 0:
+            rate = self.tokens / (time.monotonic() - self.began)
+            print(f"{self.done} of {self.total}, right {self.right}, {rate:.0f} tokens/s", flush=True)
+
+    def note(self, text: str) -> None:
+        """Something that the user should know."""
+        print(text, flush=True)
+
+    def task_ended(self) -> None:
+        """The problems are done."""
+
+
+def _end_with_parent() -> None:
+    """End this process when its standard input closes."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(3)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+if __name__ == "__main__":
+    from rstar_eval.errors import UserError
+
+    _end_with_parent()
+    try:
+        main(Path(sys.argv[1]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
