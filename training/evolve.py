@@ -267,7 +267,7 @@ class Evolution:
                 "config": asdict(config),
                 "threads": 1,
                 "facts": {"round": number},
-            },  # fmt: skip
+            },
         )
 
     def runs(self, folder: Path) -> Runs:

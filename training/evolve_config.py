@@ -20,8 +20,8 @@ PoolSource = Literal["mini", "gsm8k", "math"]
 
 @dataclass(frozen=True, slots=True)
 class RoundPlan:
-    """One round. search: how every problem of the pool is searched. guided: whether the last round's PPM guides it (paper:
-    rounds 3 and 4). more: a second search of the problems that the first left unsolved (paper: round 4; None: none)."""
+    """One round. search: how every problem of the pool is searched. guided: whether the last round's PPM guides it
+    (paper: rounds 3 and 4). more: a second search of what the first left unsolved (paper: round 4; None: none)."""
 
     search: SearchConfig
     guided: bool = False
@@ -37,8 +37,8 @@ class EvolveConfig:
     ("" as the level: of all levels). demonstrations, author: the mini base's corpus.
     plans: one a round; a round beyond the last repeats the last. data, sft, ppm, pqm, orm: data engine and trainers.
     policy_options, reward_options: of the specs `hf:PATH` and `ppm:PATH`. engine: what serves policies.
-    task, greedy_limit: what pass@1 is measured on after each round (greedy). system2, system2_limit: the search with the
-    PPM and how many problems; majority takes as many samples.
+    task, greedy_limit: what pass@1 is measured on after each round (greedy). system2, system2_limit: the search with
+    the PPM and on how many problems; majority takes as many samples.
     workers: processes that share the machine's cores, one thread each.
     """
 
@@ -105,7 +105,7 @@ def _mini() -> EvolveConfig:
 
 
 def _paper() -> EvolveConfig:
-    """The paper's settings (arXiv 2501.04519, section 3.4 and appendix A): 7B models, vLLM, MATH's training problems."""
+    """The paper's settings (arXiv 2501.04519, section 3.4 and appendix A): 7B models, vLLM, training problems."""
     search = SearchConfig(rollouts=8, candidates=8, max_depth=16, temperature=0.8, top_p=0.95)
     more_rollouts = replace(search, rollouts=16)
     last = replace(search, rollouts=16, candidates=16)

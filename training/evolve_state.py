@@ -41,8 +41,9 @@ class EvolveState:
             raise UserError(f"can't read {str(self._path)!r}: {error}", "give a new folder with --output") from None
         plain = json.loads(json.dumps(settings))
         if schema != SCHEMA or there != plain:
+            found = "; ".join(differences(there, plain)) or f"schema {schema}"
             raise UserError(
-                f"{str(folder)!r} holds another evolution: {'; '.join(differences(there, plain)) or f'schema {schema}'}",
+                f"{str(folder)!r} holds another evolution: {found}",
                 "give the same settings, or another folder with --output",
             )
 
