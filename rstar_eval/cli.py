@@ -149,9 +149,16 @@ def tasks(
         Path | None, typer.Option(help="Folder with benchmark files.", show_default="$RSTAR_EVAL_DATA, then the cache")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.", show_default="off")] = False,
+    lm_eval_path: Annotated[
+        bool, typer.Option("--lm-eval-path", help="Print the folder of the lm-eval task YAMLs.", show_default="off")
+    ] = False,
 ) -> None:
     """List every task: size, source, licence, errata, and whether its data is here."""
-    if context.invoked_subcommand is None:
+    if lm_eval_path:
+        import rstar_eval.tasks
+
+        typer.echo(Path(rstar_eval.tasks.__file__).parent / "lm_eval")
+    elif context.invoked_subcommand is None:
         from rstar_eval.inspect_tasks import list_tasks
 
         list_tasks(_console(), data_dir, as_json)
@@ -282,6 +289,43 @@ def replay(
     from rstar_eval.solver.replay import replay_cases
 
     raise typer.Exit(replay_cases(cases, semantics, sys.stdout))
+
+
+@app.command(
+    "lm-eval",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def lm_eval(context: typer.Context) -> None:
+    """Run lm-eval's own command line with the rstar tasks and the model `rstar` in it (extra lm-eval)."""
+    from rstar_eval.integrations.lm_eval_cli import run_lm_eval
+
+    run_lm_eval(context.args)
+
+
+@app.command()
+def evolve(
+    output: Annotated[Path, typer.Option(help="The evolution's folder; the same command continues it.")],
+    preset: Annotated[str, typer.Option(help="mini (CPU) or paper (GPUs).")] = "mini",
+    rounds: Annotated[int, typer.Option(help="Rounds of self-evolution.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="One setting as key=value, nested with dots; may be repeated.", show_default="none"),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Stop after this stage: base, round1, round2/data, ...", show_default="none")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print stages and settings, and do nothing.", show_default="off")
+    ] = False,
+) -> None:
+    """Grow a policy and a PPM in rounds from the search's own verified solutions (paper, section 3.4)."""
+    from rstar_eval.config import parse_settings
+    from rstar_eval.training.evolve_command import evolve_command
+
+    values = parse_settings(settings or [])
+    evolve_command(preset, output, rounds, seed, values, until, dry_run, _console(error=False))
 
 
 def main() -> NoReturn:
