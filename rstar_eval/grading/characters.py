@@ -43,8 +43,8 @@ _LETTER_OF = {"\t": r"\t", "\f": r"\f", "\x08": r"\b", "\r": r"\r", "\x07": r"\a
 def clean(text: str) -> str:
     """Map `text` to plain ASCII and LaTeX where a character has such a form.
 
-    Removes byte-order, zero-width, direction and control characters (order is that of the stored characters),
-    rewrites super- and subscripts, one-character fractions, Greek letters and signs, then applies NFKC.
+    Removes byte-order, zero-width, direction and control characters and lone surrogates (the order is that of the
+    stored characters), rewrites super- and subscripts, one-character fractions, Greek letters and signs, then applies NFKC.
 
     >>> clean("x²"), clean("３½"), clean("−5")
     ('x^{2}', '3\\\\frac{1}{2}', '-5')
@@ -59,7 +59,7 @@ def clean(text: str) -> str:
         text = unicodedata.normalize("NFKC", text.translate(_TABLE)).translate(_TABLE)
         text = _ROOT_ARGUMENT.sub(r"\\\1{\2}", text)
     return "".join(
-        char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Co", "Cn")
+        char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Co", "Cn", "Cs")
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rstar_eval.grading.brackets import enclosed, split
+from rstar_eval.grading.scan import enclosed, split
 from rstar_eval.grading.tokens import Token, spelled
 from rstar_eval.grading.vocabulary import GREEK
 from rstar_eval.grading.words import compact

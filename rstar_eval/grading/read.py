@@ -12,37 +12,24 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from rstar_eval.grading import tree
-from rstar_eval.grading.brackets import as_set, bracketed, enclosed, matrix, matrix_value, printed, split, union
-from rstar_eval.grading.cursor import ParseError
-from rstar_eval.grading.labels import PREFIX, is_label, label_of
+from rstar_eval.grading.brackets import as_set, bracketed, union
+from rstar_eval.grading.equalities import RELATIONS, related
+from rstar_eval.grading.expressions import expression, node_of
+from rstar_eval.grading.labels import PREFIX
 from rstar_eval.grading.latex import normal_form
 from rstar_eval.grading.limits import LIMITS, LimitExceeded
-from rstar_eval.grading.parse import parse
-from rstar_eval.grading.relations import complement, intersect, ordered, solve_chain
-from rstar_eval.grading.rewrite import join_thousands, large_numbers, split_joined
+from rstar_eval.grading.printed import printed
+from rstar_eval.grading.relations import complement, intersect, ordered
+from rstar_eval.grading.rewrite import join_thousands, split_joined
+from rstar_eval.grading.scan import enclosed, split
 from rstar_eval.grading.tokens import Token, spelled, tokenise
-from rstar_eval.grading.tree import Node
-from rstar_eval.grading.units import DEGREE, split_unit
-from rstar_eval.grading.values import Either, Equation, Expr, Items, Labelled, Opaque, Ratio, RealSet, Value, Words
+from rstar_eval.grading.values import Expr, Items, Labelled, Opaque, Ratio, RealSet, Value, Words
 from rstar_eval.grading.words import choice, clock, compact, is_wordy, phrase, plain_text, words_of
 
 _INTEGER = re.compile(r"(?<![\d.,\w])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
 _WHOLE_SETS = frozenset(["setZ", "setN"])
 _ZERO_GROUP = re.compile(r"\d,0\d\d")
 _SPACED = re.compile(r"-?[1-9]\d{0,2}(?:[ ~]\d{3})+(?:\.\d+)?")
-_RELATIONS = ("<", "<=", ">", ">=", "!=")
-_IN_BASE = re.compile(
-    r"(-?[0-9][0-9A-Z]*(?:\.[0-9A-Z]+)?)(?:_(?:base)?|(?:in)?base)(-?\d{1,3}|two|three|four|five|six|seven|eight|nine|ten|twelve|sixteen)",
-    re.IGNORECASE,
-)
-_BASE_WORDS = dict(
-    zip(
-        ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve", "sixteen"],
-        (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16),
-        strict=True,
-    )
-)
-_ANGLES = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "sqrt", "arcsin"])
 _FLAT_SUM = re.compile(r"[+-]?\d{1,20}(?:[+-]\d{1,20})*+")
 _TERM = re.compile(r"[+-]?\d+")
 _CACHED_LENGTH = 600
@@ -128,7 +115,7 @@ def _tail(tokens: Sequence[Token]) -> Value | None:
             start = index + 1
     if start is None or start >= len(tokens) or start < 3:
         return None
-    if any(token.value in _RELATIONS or token.value in ("=", "approx") for token in tokens[:start]):
+    if any(token.value in RELATIONS or token.value in ("=", "approx") for token in tokens[:start]):
         return None
     tail = value_of(tokens[start:])
     return (
@@ -242,11 +229,11 @@ def _join_sets(sets: list[RealSet], word: str) -> Value:
 def _piece(tokens: Sequence[Token]) -> Value:
     """Read tokens without a joining word or comma outside of brackets."""
     tokens = _strip(tokens)
-    relations = [token.value for token in tokens if token.value in _RELATIONS or token.value in ("=", "approx", "in")]
+    relations = [token.value for token in tokens if token.value in RELATIONS or token.value in ("=", "approx", "in")]
     if relations:
-        related = _related(tokens)
-        if related is not None:
-            return related
+        relation = related(tokens, value_of)
+        if relation is not None:
+            return relation
     side_by_side = _side_by_side(tokens)
     if len(side_by_side) > 1:
         return Items("list", tuple(value_of(piece) for piece in side_by_side))
@@ -260,10 +247,10 @@ def _piece(tokens: Sequence[Token]) -> Value:
         return words_of(tokens)
     ratio = split(tokens, ":")
     if len(ratio) > 1 and all(ratio):
-        nodes = [_node(part) for part in ratio]
+        nodes = [node_of(part) for part in ratio]
         if all(nodes):
             return Ratio(tuple(node for node in nodes if node))
-    return _expression(tokens)
+    return expression(tokens)
 
 
 def _side_by_side(tokens: Sequence[Token]) -> list[Sequence[Token]]:
@@ -281,166 +268,3 @@ def _side_by_side(tokens: Sequence[Token]) -> list[Sequence[Token]]:
             pieces.append(piece)
             start = index + 1
     return pieces
-
-
-def _node(tokens: Sequence[Token]) -> Node | None:
-    try:
-        return parse(tokens, _printed(tokens))
-    except ParseError:
-        return None
-
-
-def _printed(tokens: Sequence[Token]) -> bool:
-    return not any(token.kind == "command" or token.text for token in tokens)
-
-
-def _expression(tokens: Sequence[Token]) -> Value:
-    """Read one expression with its unit, percent sign or base."""
-    if any(token.value == "begin" for token in tokens):
-        return _with_matrix(tokens)
-    tokens = large_numbers(tokens)
-    number, base = _based(tokens)
-    if base is not None:
-        return Expr(tree.symbol(number), base=base)
-    rest, unit = split_unit(tokens)
-    if unit == DEGREE and any(token.value in _ANGLES for token in rest):
-        rest, unit = tokens, None
-    percent = False
-    if unit is not None and unit.parts == frozenset([("percent", 1)]):
-        percent, unit = True, None
-    if len(rest) > 1 and rest[-1].value == "%":
-        rest, percent = rest[:-1], True
-    node = _node(rest)
-    if node is None and unit is not None:
-        rest, unit = tokens, None
-        node = _node(tokens)
-    if node is None:
-        letters = [token for token in tokens if token.kind == "name"]
-        wordy = letters and not any(token.kind == "command" for token in tokens)
-        return words_of(tokens) if wordy else Opaque(spelled(list(tokens)))
-    if tree.has(node, "pm", "mp"):
-        return Items("list", tuple(Expr(tree.choose_sign(node, sign), unit, percent) for sign in (1, -1)))
-    return Expr(node, unit, percent, None, _digits(rest))
-
-
-def _digits(tokens: Sequence[Token]) -> int:
-    """The significant digits of the longest decimal literal among the tokens; 0 if there is none."""
-    found = 0
-    for token in tokens:
-        if token.kind == "number" and ("." in token.value or "e" in token.value) and "\\" not in token.value:
-            found = max(found, len(token.value.lower().partition("e")[0].replace(".", "").lstrip("0")), 1)
-    return found
-
-
-def _based(tokens: Sequence[Token]) -> tuple[str, int | None]:
-    """Read 204_5, 204_{five}, 1A3_{16}, 204 (base 5). Returns the digits and the base, or "" and None."""
-    if len(tokens) < 3 or not any(token.value == "_" or token.value.casefold().endswith("base") for token in tokens):
-        return "", None
-    text = "".join(token.value for token in tokens if token.value not in ("{", "}", "(", ")"))
-    match = _IN_BASE.fullmatch(text)
-    if not match:
-        return "", None
-    base = match[2].casefold()
-    return match[1].lstrip("0") or "0", _BASE_WORDS.get(base) or int(base)
-
-
-def _with_matrix(tokens: Sequence[Token]) -> Value:
-    """A matrix environment, or a sum or multiple of some."""
-    terms: list[Node] = []
-    sign = 1
-    for piece, mark in _signed_pieces(tokens):
-        sign = -1 if mark == "-" else 1
-        start = next((index for index, token in enumerate(piece) if token.value == "begin"), None)
-        if start is None:
-            return Opaque(spelled(list(tokens)))
-        while start and piece[start - 1].value in ("(", "["):
-            start -= 1
-        held = matrix(piece[start:])
-        factor = _node([token for token in piece[:start] if token.value != "*"]) if start else None
-        if held is None or (start and factor is None):
-            return Opaque(spelled(list(tokens)))
-        term = tree.mul(factor, held) if factor is not None else held
-        terms.append(tree.neg(term) if sign < 0 else term)
-    value = matrix_value(tree.add(*terms))
-    return value if value is not None else Opaque(spelled(list(tokens)))
-
-
-def _signed_pieces(tokens: Sequence[Token]) -> list[tuple[Sequence[Token], str]]:
-    result: list[tuple[Sequence[Token], str]] = []
-    mark = "+"
-    position = 0
-    for piece in split(tokens, "+", "-"):
-        if piece:
-            result.append((piece, mark))
-        position += len(piece) + 1
-        mark = tokens[position - 1].value if position - 1 < len(tokens) else "+"
-    return result
-
-
-# relations
-
-
-def _related(tokens: Sequence[Token]) -> Value | None:
-    """Read =, approx, in, and inequalities."""
-    member = split(tokens, "in")
-    if len(member) == 2 and all(member):
-        return _member(member[0], member[1])
-    signs, sides = _sides(tokens)
-    if not signs:
-        return None
-    if all(sign in _RELATIONS for sign in signs):
-        nodes = [_node(_without_unit(side)) for side in sides]
-        if all(nodes):
-            return solve_chain([node for node in nodes if node], signs)
-        return None
-    if any(sign in _RELATIONS for sign in signs) or not all(sides):
-        return None
-    return _equality(sides, signs)
-
-
-def _member(name: Sequence[Token], held: Sequence[Token]) -> Value | None:
-    """Read `x in S`. None if what stands before isn't a name."""
-    if not is_label(name):
-        return None
-    value = value_of(held)
-    inner = as_set(value)
-    return RealSet(inner.parts, name[0].value) if inner is not None and len(name) == 1 else value
-
-
-def _without_unit(tokens: Sequence[Token]) -> Sequence[Token]:
-    return split_unit(tokens)[0] if any(token.text for token in tokens) else tokens
-
-
-def _sides(tokens: Sequence[Token]) -> tuple[list[str], list[Sequence[Token]]]:
-    """Split at relation signs outside of brackets."""
-    sides = split(tokens, *_RELATIONS, "=", "approx", "equiv")
-    signs = []
-    position = 0
-    for side in sides[:-1]:
-        position += len(side)
-        signs.append(tokens[position].value)
-        position += 1
-    return signs, sides
-
-
-def _equality(sides: Sequence[Sequence[Token]], signs: Sequence[str]) -> Value | None:
-    if any(sign == "equiv" for sign in signs):
-        return None
-    if len(sides) == 2 and not is_label(sides[0]) and is_label(sides[1]) and "=" in signs:
-        sides = (sides[1], sides[0])
-    if is_label(sides[0]):
-        options = [value_of(side) for side in sides[1:]]
-        value = options[0] if len(options) == 1 else Either(tuple(options))
-        equation = None
-        if len(sides) == 2 and isinstance(value, Expr) and value.unit is None and signs[0] == "=":
-            left = _node(sides[0])
-            equation = Equation(left, value.node) if left is not None else None
-        return Labelled(label_of(sides[0]), value, equation)
-    nodes = [_node(_without_unit(side)) for side in sides]
-    if all(nodes) and len(sides) == 2 and signs[0] == "=" and any(tree.symbols(node) for node in nodes if node):
-        return Equation(nodes[0], nodes[1])  # type: ignore[arg-type]
-    if all(side for side in sides) and all(nodes) and not any(tree.symbols(node) for node in nodes if node):
-        return Either(tuple(value_of(side) for side in sides))
-    if len(sides) == 2 and "approx" in signs:
-        return Either(tuple(value_of(side) for side in sides))
-    return None

@@ -1,0 +1,84 @@
+"""Relations: equations, approximations, membership, inequalities, and chains of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rstar_eval.grading import tree
+from rstar_eval.grading.brackets import as_set
+from rstar_eval.grading.expressions import node_of
+from rstar_eval.grading.labels import is_label, label_of
+from rstar_eval.grading.relations import solve_chain
+from rstar_eval.grading.scan import split
+from rstar_eval.grading.tokens import Token
+from rstar_eval.grading.units import split_unit
+from rstar_eval.grading.values import Either, Equation, Expr, Labelled, RealSet, Value
+
+Read = Callable[[Sequence[Token]], Value]
+RELATIONS = ("<", "<=", ">", ">=", "!=")
+
+
+def related(tokens: Sequence[Token], read: Read) -> Value | None:
+    """Read =, approx, in, and inequalities."""
+    member = split(tokens, "in")
+    if len(member) == 2 and all(member):
+        return _member(member[0], member[1], read)
+    signs, sides = _sides(tokens)
+    if not signs:
+        return None
+    if all(sign in RELATIONS for sign in signs):
+        nodes = [node_of(_without_unit(side)) for side in sides]
+        if all(nodes):
+            return solve_chain([node for node in nodes if node], signs)
+        return None
+    if any(sign in RELATIONS for sign in signs) or not all(sides):
+        return None
+    return _equality(sides, signs, read)
+
+
+def _member(name: Sequence[Token], held: Sequence[Token], read: Read) -> Value | None:
+    """Read `x in S`. None if what stands before isn't a name."""
+    if not is_label(name):
+        return None
+    value = read(held)
+    inner = as_set(value)
+    return RealSet(inner.parts, name[0].value) if inner is not None and len(name) == 1 else value
+
+
+def _without_unit(tokens: Sequence[Token]) -> Sequence[Token]:
+    return split_unit(tokens)[0] if any(token.text for token in tokens) else tokens
+
+
+def _sides(tokens: Sequence[Token]) -> tuple[list[str], list[Sequence[Token]]]:
+    """Split at relation signs outside of brackets."""
+    sides = split(tokens, *RELATIONS, "=", "approx", "equiv")
+    signs = []
+    position = 0
+    for side in sides[:-1]:
+        position += len(side)
+        signs.append(tokens[position].value)
+        position += 1
+    return signs, sides
+
+
+def _equality(sides: Sequence[Sequence[Token]], signs: Sequence[str], read: Read) -> Value | None:
+    if any(sign == "equiv" for sign in signs):
+        return None
+    if len(sides) == 2 and not is_label(sides[0]) and is_label(sides[1]) and "=" in signs:
+        sides = (sides[1], sides[0])
+    if is_label(sides[0]):
+        options = [read(side) for side in sides[1:]]
+        value = options[0] if len(options) == 1 else Either(tuple(options))
+        equation = None
+        if len(sides) == 2 and isinstance(value, Expr) and value.unit is None and signs[0] == "=":
+            left = node_of(sides[0])
+            equation = Equation(left, value.node) if left is not None else None
+        return Labelled(label_of(sides[0]), value, equation)
+    nodes = [node_of(_without_unit(side)) for side in sides]
+    if all(nodes) and len(sides) == 2 and signs[0] == "=" and any(tree.symbols(node) for node in nodes if node):
+        return Equation(nodes[0], nodes[1])  # type: ignore[arg-type]
+    if all(side for side in sides) and all(nodes) and not any(tree.symbols(node) for node in nodes if node):
+        return Either(tuple(read(side) for side in sides))
+    if len(sides) == 2 and "approx" in signs:
+        return Either(tuple(read(side) for side in sides))
+    return None

@@ -1,0 +1,111 @@
+"""Matrices: LaTeX environments, sums and multiples of matrices, and the rows that are printed in brackets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rstar_eval.grading import tree
+from rstar_eval.grading.cursor import ParseError
+from rstar_eval.grading.parse import parse
+from rstar_eval.grading.scan import closing_index, split
+from rstar_eval.grading.tokens import Token
+from rstar_eval.grading.tree import Node
+from rstar_eval.grading.values import Matrix
+
+_MATRIX = frozenset(["pmatrix", "bmatrix", "matrix", "array", "vmatrix", "Bmatrix", "smallmatrix"])
+
+
+def matrix(tokens: Sequence[Token]) -> Node | None:
+    """Read a LaTeX matrix environment that holds all tokens, as a matrix node. None if it is none."""
+    tokens = strip_brackets(tokens)
+    if len(tokens) < 8 or tokens[0].value != "begin" or tokens[1].value != "{":
+        return None
+    name = "".join(token.value for token in tokens[2 : closing_index(tokens, 1)])
+    if name.rstrip("*") not in _MATRIX:
+        return None
+    start = closing_index(tokens, 1) + 1
+    if name == "array" and start < len(tokens) and tokens[start].value == "{":
+        start = closing_index(tokens, start) + 1
+    end = next(
+        (
+            index
+            for index in range(start, len(tokens))
+            if tokens[index].value == "end" and tokens[index].kind == "command"
+        ),
+        len(tokens),
+    )
+    if end + 3 + 1 != len(tokens) and end + 4 != len(tokens):
+        return None
+    rows = [split(row, "&") for row in split(tokens[start:end], r"\\") if row]
+    found = rows_of(rows)
+    if found is None:
+        return None
+    return Node("matrix", tuple(node for row in found.rows for node in row), len(found.rows[0]))
+
+
+def strip_brackets(tokens: Sequence[Token]) -> Sequence[Token]:
+    """Remove brackets around an environment: \\left[ \\begin{array} ... \\end{array} \\right]."""
+    if (
+        len(tokens) > 2
+        and tokens[0].value in ("(", "[")
+        and tokens[1].value == "begin"
+        and tokens[-1].value in (")", "]")
+    ):
+        return tokens[1:-1]
+    return tokens
+
+
+def rows_of(rows: Sequence[Sequence[Sequence[Token]]]) -> Matrix | None:
+    """Parse cells; None if one isn't an expression or rows differ in length."""
+    parsed: list[tuple[Node, ...]] = []
+    for row in rows:
+        cells = []
+        for cell in row:
+            try:
+                cells.append(parse([token for token in cell if token.value != "hline"], True))
+            except ParseError:
+                return None
+        parsed.append(tuple(cells))
+    if not parsed or len({len(row) for row in parsed}) != 1 or not parsed[0]:
+        return None
+    return Matrix(tuple(parsed))
+
+
+def matrix_value(node: Node) -> Matrix | None:
+    """Work out sums, differences and multiples of matrices. None if the tree isn't one."""
+    if node.op == "matrix" and isinstance(node.value, int):
+        cells, width = node.args, node.value
+        return Matrix(tuple(cells[index : index + width] for index in range(0, len(cells), width)))
+    if node.op == "neg":
+        inner = matrix_value(node.args[0])
+        return None if inner is None else _scaled(inner, tree.MINUS_ONE)
+    if node.op == "div":
+        inner = matrix_value(node.args[0])
+        return None if inner is None else _scaled(inner, tree.div(tree.ONE, node.args[1]))
+    if node.op == "mul":
+        matrices = [found for found in (matrix_value(arg) for arg in node.args) if found is not None]
+        if len(matrices) != 1:
+            return None
+        return _scaled(matrices[0], tree.mul(*[arg for arg in node.args if matrix_value(arg) is None]))
+    if node.op == "add":
+        terms = [matrix_value(arg) for arg in node.args]
+        first = terms[0]
+        if first is None or any(
+            term is None or len(term.rows) != len(first.rows) or len(term.rows[0]) != len(first.rows[0])
+            for term in terms
+        ):
+            return None
+        return Matrix(
+            tuple(
+                tuple(
+                    tree.add(*[term.rows[row][column] for term in terms if term])
+                    for column in range(len(first.rows[0]))
+                )
+                for row in range(len(first.rows))
+            )
+        )
+    return None
+
+
+def _scaled(inner: Matrix, factor: Node) -> Matrix:
+    return Matrix(tuple(tuple(tree.mul(factor, cell) for cell in row) for row in inner.rows))
