@@ -10,6 +10,7 @@ MAX_FRAME = 65_536
 MAX_OUTPUT = 4096
 """Bytes (UTF-8) of a step's output that are kept."""
 MAX_MESSAGE = 500
+MAX_CPU = 1e6
 
 ANSWERS = frozenset({"ok", "error", "missing", "notcopyable", "nottame", "tainted"})
 
@@ -20,13 +21,15 @@ class Violation(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One worker's answer to one request: `answer` is one of ANSWERS, `note` says why it ran nothing."""
+    """One worker's answer to one step: `answer` is one of ANSWERS, `note` says why it ran nothing. `cpu`: the CPU
+    seconds that the worker says the step took; good only for sharing out what the kernel counted for a request."""
 
     answer: str
     output: str
     error_type: str
     error: str
     note: str
+    cpu: float
 
 
 def clean(text: str, limit: int) -> str:
@@ -34,26 +37,39 @@ def clean(text: str, limit: int) -> str:
     return text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
 
 
-def read_reply(data: bytes, nonce: str) -> Reply:
-    """Read one frame that must answer the request with `nonce`; Violation if it is anything else."""
+def read_replies(data: bytes, nonce: str, left: int) -> list[Reply]:
+    """Read one frame, which must answer the next one to `left` steps of the request with `nonce`; Violation if it is
+    anything else."""
     if len(data) > MAX_FRAME:
         raise Violation("oversized frame")
     try:
         fields = json.loads(data)
     except (ValueError, RecursionError):
         raise Violation("frame is not JSON") from None
-    if not isinstance(fields, list) or len(fields) != 6 or not all(isinstance(field, str) for field in fields):
+    if not isinstance(fields, list) or not 2 <= len(fields) <= left + 1 or not isinstance(fields[0], str):
         raise Violation("frame of the wrong shape")
     if fields[0] != nonce:
         raise Violation("wrong nonce")
-    if fields[1] not in ANSWERS:
+    return [_reply(answer) for answer in fields[1:]]
+
+
+def _reply(fields: object) -> Reply:
+    if not isinstance(fields, list) or len(fields) != 6:
+        raise Violation("frame of the wrong shape")
+    answer, output, error_type, error, note, cpu = fields
+    if not all(type(field) is str for field in fields[:5]) or type(cpu) not in (int, float):
+        raise Violation("frame of the wrong shape")
+    if answer not in ANSWERS:
         raise Violation("unknown answer")
+    if not 0 <= cpu < MAX_CPU:
+        raise Violation("CPU time that cannot be")
     return Reply(
-        answer=fields[1],
-        output=clean(fields[2], MAX_OUTPUT),
-        error_type=clean(fields[3], 100),
-        error=clean(fields[4], MAX_MESSAGE),
-        note=clean(fields[5], MAX_MESSAGE),
+        answer=answer,
+        output=clean(output, MAX_OUTPUT),
+        error_type=clean(error_type, 100),
+        error=clean(error, MAX_MESSAGE),
+        note=clean(note, MAX_MESSAGE),
+        cpu=float(cpu),
     )
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from rstar_eval.errors import BackendError
 from rstar_eval.solver.executor import levels
-from rstar_eval.solver.executor.frames import MAX_FRAME, is_hello
+from rstar_eval.solver.executor.frames import MAX_FRAME, Violation, is_hello
 from rstar_eval.solver.executor.levels import Limits
-from rstar_eval.solver.executor.worker_client import Answer, Ending
+from rstar_eval.solver.executor.worker_client import Answer, Ending, Take
 
 START_SECONDS = 120.0
 POLL_SECONDS = 0.05
@@ -26,6 +26,8 @@ _BOOT = "import sys; sys.path.insert(0, {folder!r}); from cage import plain; sys
 
 class PlainWorker:
     """One subprocess that runs steps, spoken to through its standard input and output."""
+
+    many = False
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -75,8 +77,9 @@ class PlainWorker:
         except asyncio.IncompleteReadError:
             return b""
 
-    async def exchange(self, request: bytes, cpu: float, wall: float) -> Answer:
-        """Send one request and wait for its answer, at most `cpu` CPU seconds where they can be read, else `wall`."""
+    async def exchange(self, request: bytes, cpu: float, wall: float, steps: int, take: Take) -> Answer:
+        """Send one request of one step and give its frame to `take`; it may use `cpu` CPU seconds where they can be
+        read, else `wall`."""
         assert self._process.stdin is not None
         base = self.cpu()
         begun = time.monotonic()
@@ -84,7 +87,7 @@ class PlainWorker:
             self._process.stdin.write(struct.pack(">I", len(request)) + request)
             await self._process.stdin.drain()
         except OSError:
-            return Answer(b"", await self._ended(), 0.0)
+            return Answer(await self._ended(), 0.0)
         frame = asyncio.ensure_future(self.receive())
         try:
             while not (await asyncio.wait({frame}, timeout=POLL_SECONDS))[0]:
@@ -92,7 +95,7 @@ class PlainWorker:
                 spent = time.monotonic() - begun if now is None or base is None else now - base
                 if spent > (wall if now is None else cpu) or time.monotonic() - begun > wall:
                     self.kill("cpu")
-                    return Answer(b"", Ending("timeout", "time limit exceeded"), spent)
+                    return Answer(Ending("timeout", "time limit exceeded"), spent)
         except asyncio.CancelledError:
             self.kill("cancelled")
             raise
@@ -102,9 +105,13 @@ class PlainWorker:
         now = self.cpu()
         used = max(0.0, now - base) if now is not None and base is not None else time.monotonic() - begun
         data = frame.result()
-        if not data:
-            return Answer(b"", await self._ended(), used)
-        return Answer(data, None, used)
+        try:
+            if data and take(data):
+                return Answer(None, used)
+        except Violation as violation:
+            self.kill("violation")
+            return Answer(Ending("violation", str(violation)), used)
+        return Answer(await self._ended(), used)
 
     async def _ended(self) -> Ending:
         self.kill("closed")

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from rstar_eval.errors import BackendError
-from rstar_eval.solver.executor.worker_client import Answer
+from rstar_eval.solver.executor.worker_client import Answer, Take
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,10 @@ MAX_RESTARTS = 10
 
 
 class Worker(Protocol):
-    """What the pool and the sessions need of a worker, caged or not."""
+    """What the pool and the sessions need of a worker, caged or not. `many`: it takes several steps in one request,
+    each with limits of its own."""
+
+    many: bool
 
     @property
     def alive(self) -> bool:
@@ -39,8 +42,8 @@ class Worker(Protocol):
         """Kill it; does not wait."""
         ...
 
-    async def exchange(self, request: bytes, cpu: float, wall: float) -> Answer:
-        """Send a request and wait for the answer, at most `cpu` CPU or `wall` seconds."""
+    async def exchange(self, request: bytes, cpu: float, wall: float, steps: int, take: Take) -> Answer:
+        """Send a request of `steps` steps and give its frames to `take`, at most `cpu` CPU or `wall` seconds a step."""
         ...
 
 

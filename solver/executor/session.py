@@ -1,77 +1,35 @@
-"""One problem: its tree of steps, where each state lives, and how a state is rebuilt when it is not there.
-
-A *scope* is the namespace after a step. Tame steps run in the worker of their parent's scope, on a copy of it. A
-strict step gets a worker (a domain) of its own, in which the steps before it are run again first; its descendants stay
-there. The same rebuilding serves states that cannot be copied, were dropped, or were lost with their worker.
-"""
+"""One problem: its tree of steps by node number, and what was run before."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import secrets
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 
-from rstar_eval.errors import BackendError
 from rstar_eval.solver.executor.cage.analysis import Analysis, analyse
-from rstar_eval.solver.executor.frames import Reply, Violation, read_reply
 from rstar_eval.solver.executor.levels import Limits
-from rstar_eval.solver.executor.pool import Domain, Pool, Worker
+from rstar_eval.solver.executor.pool import Pool
+from rstar_eval.solver.executor.runner import Outcome, Runner, Scope
 from rstar_eval.solver.executor.worker_client import Ending
 from rstar_eval.solver.types import RunStatus, StepRun
 
 _analyse = lru_cache(maxsize=8192)(analyse)
-_RETRIES = 3
 _CACHED_LENGTH = 4000  # longer steps are analysed anew each time, so that the cache stays small
 
-
-@dataclass(eq=False, slots=True)
-class Scope:
-    """The state after one step. `digest` identifies the steps so far; `domain` is where it lives; `lost` says why it
-    can never be had again ("" if it can)."""
-
-    id: int
-    parent: Scope | None
-    code: str
-    digest: bytes
-    tame: bool
-    domain: Domain
-    copyable: bool = True
-    status: RunStatus = "ok"
-    lost: str = ""
-
-
-@dataclass(eq=False, slots=True)
-class Outcome:
-    """What one request gave: a reply or an ending, and its CPU seconds."""
-
-    reply: Reply | None
-    ending: Ending | None
-    cpu: float = 0.0
-    replays: int = 0
-    note: str = field(default="")
-
-
-class ReplayFailed(Exception):
-    """An earlier step did not get through when it was run again."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__("replay failed")
-        self.outcome = outcome
+_Key = tuple[int | None, str]
 
 
 class Session:
-    """The running state of one problem (`ExecutorSession`)."""
+    """The running state of one problem (`ManySession`)."""
 
     def __init__(self, key: str, pool: Pool, limits: Limits, *, always_strict: bool = False) -> None:
         self.key = key
-        self._pool, self._limits, self._always_strict = pool, limits, always_strict
-        self._main = Domain()
-        self._domains = [self._main]
+        self._pool, self._always_strict = pool, always_strict
+        self._runner = Runner(pool, limits)
         self._scopes: list[Scope | None] = []  # by node number; None: the fresh state
-        self._done: dict[tuple[int | None, str], asyncio.Future[StepRun]] = {}
+        self._done: dict[_Key, asyncio.Future[StepRun]] = {}
         self._next_scope = 0
         self._closed = False
 
@@ -81,172 +39,92 @@ class Session:
         An equal step (same syntax tree) on the same parent is not run twice. Never raises for what the code does.
         BackendError when the executor cannot go on; ValueError for an unknown parent or a closed session.
         """
+        return (await self.run_many(parent, [code]))[0]
+
+    async def run_many(self, parent: int | None, codes: Sequence[str]) -> list[StepRun]:
+        """Run each of `codes` on the state after node `parent`, as `run` for one after another would, in fewer trips to
+        the worker. Returns one run a code, in order."""
         if self._closed:
             raise ValueError(f"session {self.key!r} is closed")
         if parent is not None and not 0 <= parent < len(self._scopes):
             raise ValueError(f"session {self.key!r} has no node {parent}")
-        analysis = _analyse(code) if len(code) < _CACHED_LENGTH else analyse(code)
-        key = (parent, analysis.key)
-        while (earlier := self._done.get(key)) is not None:
-            try:
-                return replace(await asyncio.shield(earlier), reused=True)
-            except asyncio.CancelledError:
-                if not earlier.cancelled():
-                    raise
-        future = self._done[key] = asyncio.get_running_loop().create_future()
+        keys: list[_Key] = []
+        own: dict[_Key, tuple[str, Analysis]] = {}
+        for code in codes:
+            analysis = _analyse(code) if len(code) < _CACHED_LENGTH else analyse(code)
+            key = (parent, analysis.key)
+            keys.append(key)
+            if key not in self._done:
+                self._done[key] = asyncio.get_running_loop().create_future()
+                own[key] = code, analysis
+        futures = [self._done[key] for key in keys]
         try:
-            result = await self._run(parent, code, analysis)
+            await self._run_own(None if parent is None else self._scopes[parent], own)
         except BaseException:
-            del self._done[key]
-            future.cancel()
+            for key in own:
+                if not self._done[key].done():
+                    self._done.pop(key).cancel()
             raise
-        future.set_result(result)
-        return result
+        runs = []
+        for key, code, future in zip(keys, codes, futures, strict=True):
+            if key in own:
+                del own[key]
+                runs.append(future.result())
+            else:
+                runs.append(await self._earlier(future, parent, code))
+        return runs
+
+    async def _earlier(self, future: asyncio.Future[StepRun], parent: int | None, code: str) -> StepRun:
+        """Return the result of an equal step, which somebody else may still be running."""
+        try:
+            return replace(await asyncio.shield(future), reused=True)
+        except asyncio.CancelledError:
+            if not future.cancelled():
+                raise
+        return await self.run(parent, code)  # who ran it was cancelled or failed
 
     async def close(self) -> None:
         """Forget the problem and free its workers. May be called twice."""
         self._closed = True
-        for domain in self._domains:
+        for domain in self._runner.domains:
             self._pool.discard(domain)
-        self._domains.clear()
+        self._runner.domains.clear()
+
+    async def _run_own(self, before: Scope | None, steps: dict[_Key, tuple[str, Analysis]]) -> None:
+        """Run new steps on the state `before` and settle their futures, in order."""
+        scopes: dict[_Key, Scope] = {}
+        if before is None or not before.lost:
+            for key, (code, analysis) in steps.items():
+                if analysis.error is None:
+                    scopes[key] = self._scope(before, code, analysis)
+        tame = [scope for scope in scopes.values() if scope.tame]
+        outcomes = await self._runner.together(tame) if len(tame) > 1 else {}
+        for key, (_, analysis) in steps.items():
+            if (scope := scopes.get(key)) is None:
+                run = self._not_run(before, analysis)
+            else:
+                outcome = outcomes.get(scope.id)
+                run = self._result(scope, await self._runner.alone(scope) if outcome is None else outcome)
+            self._done[key].set_result(run)
+
+    def _scope(self, before: Scope | None, code: str, analysis: Analysis) -> Scope:
+        digest = sha256((b"" if before is None else before.digest) + analysis.key.encode()).digest()
+        home = self._runner.main if before is None else before.domain
+        self._next_scope += 1
+        return Scope(self._next_scope, before, code, digest, not (analysis.strict or self._always_strict), home)
+
+    def _not_run(self, before: Scope | None, analysis: Analysis) -> StepRun:
+        """Return the result of a step that cannot be run: the state is the parent's."""
+        node = self._node(before)
+        if before is not None and before.lost:
+            message = f"the state before this step was lost: {before.lost}"
+            return StepRun(node, "killed", error_type="StateLost", error=message)
+        kind, message = analysis.error or ("SyntaxError", "")
+        return StepRun(node, "error", error_type=kind, error=message)
 
     def _node(self, scope: Scope | None) -> int:
         self._scopes.append(scope)
         return len(self._scopes) - 1
-
-    async def _run(self, parent: int | None, code: str, analysis: Analysis) -> StepRun:
-        before = None if parent is None else self._scopes[parent]
-        if before is not None and before.lost:
-            message = f"the state before this step was lost: {before.lost}"
-            return StepRun(self._node(before), "killed", error_type="StateLost", error=message)
-        if analysis.error is not None:  # nothing ran: the state is the parent's
-            kind, message = analysis.error
-            return StepRun(self._node(before), "error", error_type=kind, error=message)
-        digest = sha256((b"" if before is None else before.digest) + analysis.key.encode()).digest()
-        home = self._main if before is None else before.domain
-        self._next_scope += 1
-        tame = not analysis.strict and not self._always_strict
-        scope = Scope(self._next_scope, before, code, digest, tame, home)
-        outcome = await self._run_scope(scope)
-        return self._result(scope, outcome)
-
-    async def _run_scope(self, scope: Scope) -> Outcome:
-        """Run a new step where it belongs, again in a worker of its own if it turns out not to be tame."""
-        if scope.tame:
-            outcome = await self._attempts(scope)
-            answer = outcome.reply.answer if outcome.reply else ""
-            if answer not in ("nottame", "tainted"):
-                return outcome
-            if answer == "tainted":
-                scope.domain.forget("tainted")
-            self._pool.counts[answer] += 1
-            scope.tame = False
-        self._pool.counts["strict"] += 1
-        scope.domain = Domain()
-        self._domains.append(scope.domain)
-        return await self._attempts(scope)
-
-    async def _attempts(self, scope: Scope) -> Outcome:
-        """Run a step, again in a fresh worker where the failure may not be its own."""
-        for attempt in range(_RETRIES):
-            domain = scope.domain
-            async with domain.lock, self._pool.slots:
-                worker = await self._pool.acquire(domain)
-                crowded = domain.served > 0
-                try:
-                    outcome = await self._on(domain, worker, scope)
-                except ReplayFailed as failure:
-                    outcome = failure.outcome
-                    outcome.note = "replay"
-                except asyncio.CancelledError:
-                    domain.forget("cancelled")
-                    raise
-                finally:
-                    self._pool.release(domain)
-                reply, ending = outcome.reply, outcome.ending
-                last = attempt == _RETRIES - 1
-                if ending is not None:
-                    domain.forget("ended")
-                    self._pool.counts[ending.status] += 1
-                    if ending.ours and last:
-                        raise BackendError(f"the executor lost its zygote {_RETRIES} times on one step")
-                    # A crash may come from what other steps left in this worker: once more, alone.
-                    if ending.ours or (ending.status == "killed" and crowded and not last):
-                        continue
-                elif reply is not None and reply.error_type == "MemoryError" and crowded and not last:
-                    domain.forget("memory")
-                    continue
-                return outcome
-        raise BackendError("a step could not be run")
-
-    async def _on(self, domain: Domain, worker: Worker, scope: Scope) -> Outcome:
-        """Run `scope`'s step in `worker`, after rebuilding the state before it if that is not there."""
-        parent = scope.parent
-        if parent is not None:
-            await self._ensure(domain, worker, parent)
-        outcome = await self._request(domain, worker, scope)
-        if outcome.reply is not None and outcome.reply.answer == "notcopyable" and parent is not None:
-            self._pool.counts["notcopyable"] += 1
-            parent.copyable = False
-            outcome = await self._request(domain, worker, scope)
-        return outcome
-
-    async def _ensure(self, domain: Domain, worker: Worker, scope: Scope) -> None:
-        """Make `scope` present in the domain's worker. ReplayFailed if a step on the way does not get through."""
-        missing: list[Scope] = []
-        cursor: Scope | None = scope
-        while cursor is not None and cursor.id not in domain.present:
-            missing.append(cursor)
-            cursor = cursor.parent
-        while missing:
-            step = missing.pop()
-            outcome = await self._request(domain, worker, step, replay=True)
-            reply = outcome.reply
-            if reply is not None and reply.answer == "notcopyable" and step.parent is not None:
-                step.parent.copyable = False
-                outcome = await self._request(domain, worker, step, replay=True)
-                reply = outcome.reply
-            self._pool.counts["replayed"] += 1
-            if reply is None or reply.answer not in ("ok", "error"):
-                raise ReplayFailed(outcome)
-            if reply.answer != step.status:
-                self._pool.counts["replay_differs"] += 1
-
-    async def _request(self, domain: Domain, worker: Worker, scope: Scope, *, replay: bool = False) -> Outcome:
-        """Make one request. A parent that is only passing through this domain, or cannot be copied, is used up."""
-        parent = scope.parent
-        move = parent is not None and (not parent.copyable or parent.domain is not domain)
-        nonce = secrets.token_hex(8)
-        request = {
-            "nonce": nonce, "node": scope.id, "parent": None if parent is None else parent.id, "move": move,
-            "seed": int.from_bytes(scope.digest[:8], "big"), "tame": scope.tame and not replay, "code": scope.code,
-            "drop": domain.drop,
-        }  # fmt: skip
-        limit = self._limits.cpu_seconds
-        data = json.dumps(request).encode()
-        domain.drop = []
-        answer = await worker.exchange(data, limit, limit * self._limits.wall_factor)
-        self._pool.counts["requests"] += 1
-        if answer.ending is not None:
-            return Outcome(None, answer.ending, answer.cpu)
-        try:
-            reply = read_reply(answer.data, nonce)
-        except Violation as violation:
-            worker.kill("violation")
-            return Outcome(None, Ending("violation", str(violation)), answer.cpu)
-        if reply.answer in ("ok", "error"):
-            if move and parent is not None:
-                domain.present.pop(parent.id, None)
-            domain.present[scope.id] = None
-            domain.served += 1
-            if parent is not None and parent.id in domain.present:
-                domain.present.move_to_end(parent.id)
-            if len(domain.present) > self._limits.nodes:
-                domain.drop.append(domain.present.popitem(last=False)[0])
-        elif reply.answer == "missing":
-            worker.kill("violation")
-            return Outcome(None, Ending("violation", "the worker lost a state"), answer.cpu)
-        return Outcome(reply, None, answer.cpu)
 
     def _result(self, scope: Scope, outcome: Outcome) -> StepRun:
         reply, ending = outcome.reply, outcome.ending
@@ -260,6 +138,6 @@ class Session:
             scope.domain.forget("violation")
         scope.status = ending.status
         scope.lost = f"its last step ended in {ending.status} ({ending.reason})"
-        reason = f"while rebuilding the state: {ending.reason}" if outcome.note else ending.reason
+        reason = f"while rebuilding the state: {ending.reason}" if outcome.rebuilding else ending.reason
         kind = {"timeout": "TimeLimit", "violation": "Violation"}.get(ending.status, "Killed")
         return StepRun(self._node(scope), ending.status, "", kind, reason, round(outcome.cpu, 6))

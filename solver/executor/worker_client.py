@@ -7,10 +7,12 @@ import mmap
 import signal
 import socket
 import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rstar_eval.solver.executor.frames import MAX_FRAME
+from rstar_eval.solver.executor.frames import MAX_FRAME, Violation
 from rstar_eval.solver.types import RunStatus
 
 if TYPE_CHECKING:
@@ -37,17 +39,25 @@ class Ending:
     ours: bool = False
 
 
+Take = Callable[[bytes], bool]
+"""Takes one frame and returns whether it was the last one of the request. Raises `Violation` for a frame that no honest
+worker sends."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A frame or an ending, and the CPU seconds that the kernel counted from request to answer."""
+    """How a request went: None or how the worker ended before its last frame, the CPU seconds that the kernel counted
+    from request to answer, and which of the request's steps ran at the end (None: not known)."""
 
-    data: bytes
     ending: Ending | None
     cpu: float
+    step: int | None = None
 
 
 class CagedWorker:
     """A live worker: its socket, its pid as the harness sees it, and what is known of its end."""
+
+    many = True
 
     def __init__(self, zygote: ZygoteClient, number: int, sock: socket.socket, pid: int) -> None:
         self.zygote, self.number, self.pid = zygote, number, pid
@@ -56,7 +66,9 @@ class CagedWorker:
         self._sock, self._closed = sock, False
         self._clock = (~pid) << 3 | 2
         self._loop = asyncio.get_running_loop()
-        self._waiting: asyncio.Future[bytes] | None = None
+        self._waiting: asyncio.Future[None] | None = None
+        self._asked = False
+        self._frames: deque[bytes] = deque()
         self._last_cpu = 0.0
         self._idle_clock = time.clock_gettime(self._clock)
         self._loop.add_reader(sock.fileno(), self._readable)
@@ -89,7 +101,7 @@ class CagedWorker:
 
     def runs_on_its_own(self) -> bool:
         """Return whether the worker has used CPU time since its last answer: a step forged the answer and goes on."""
-        return self._waiting is None and self.cpu() - self._idle_clock > IDLE_CPU
+        return not self._asked and self.cpu() - self._idle_clock > IDLE_CPU
 
     def _readable(self) -> None:
         try:
@@ -98,45 +110,58 @@ class CagedWorker:
             return
         except OSError:
             data = b""
-        waiting = self._waiting
-        if waiting is not None and not waiting.done():
-            if not data:
-                self._loop.remove_reader(self._sock.fileno())
-            waiting.set_result(data)
-        else:  # a frame nobody asked for, or the channel closed between requests
+        if not self._asked:  # a frame nobody asked for, or the channel closed between requests
             self.unasked = True
             self._loop.remove_reader(self._sock.fileno())
+            return
+        if not data:
+            self._loop.remove_reader(self._sock.fileno())
+        self._frames.append(data)
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
-    async def exchange(self, request: bytes, cpu: float, wall: float) -> Answer:
-        """Send one request and wait for its answer; the zygote ends the worker after `cpu` CPU or `wall` seconds."""
+    async def _frame(self) -> bytes:
+        """Return the next frame of the request under way, b"" if the worker has closed."""
+        if not self._frames:
+            self._waiting = self._loop.create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+        return self._frames.popleft()
+
+    async def exchange(self, request: bytes, cpu: float, wall: float, steps: int, take: Take) -> Answer:
+        """Send one request of `steps` steps and give its frames to `take` until that has the last one. The zygote ends
+        the worker when a step takes more than `cpu` CPU or `wall` seconds asleep."""
         base = self.cpu()
-        self._waiting = self._loop.create_future()
+        self._asked = True
         try:
             self._sock.send(request)
         except OSError:
-            self._waiting = None
-            return Answer(b"", await self._ended(), 0.0)
-        timer = self._loop.call_later(WATCH_AFTER, self.zygote.watch, self, base, cpu, wall)
+            return Answer(await self._ended(), 0.0)
+        timer = self._loop.call_later(WATCH_AFTER, self.zygote.watch, self, base, cpu, wall, steps)
         try:
-            data = await self._waiting
+            while (data := await self._frame()) and not take(data):
+                pass
+        except Violation as violation:
+            used = max(0.0, self.cpu() - base)
+            self.kill("violation")
+            return Answer(Ending("violation", str(violation)), used)
         except asyncio.CancelledError:
             self.kill("cancelled")
             raise
         finally:
-            self._waiting = None
             timer.cancel()
         if not data:
             ending = await self._ended()
-            total = self.death.result().get("cpu", 0.0) if self.death.done() else self.cpu()
-            return Answer(b"", ending, max(0.0, total - base))
+            death: dict[str, Any] = self.death.result() if self.death.done() else {"cpu": self.cpu()}
+            return Answer(ending, max(0.0, death.get("cpu", 0.0) - base), death.get("step"))
+        self._asked, self.unasked = False, bool(self._frames)
         self._idle_clock = self.cpu()
         used = self._last_cpu = max(0.0, self._idle_clock - base)
         if timer.when() <= self._loop.time():
             self.zygote.unwatch(self)
-        if used > cpu:
-            self.kill("cpu")
-            return Answer(b"", Ending("timeout", _over(cpu)), used)
-        return Answer(data, None, used)
+        return Answer(None, used)
 
     async def _ended(self) -> Ending:
         """Return why the channel closed. A worker that lives on without its channel is killed for it."""
@@ -166,10 +191,6 @@ class CagedWorker:
             self._closed = True
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()
-
-
-def _over(limit: float) -> str:
-    return f"more than {limit:g} s of CPU time"
 
 
 def describe(message: dict[str, Any]) -> Ending:

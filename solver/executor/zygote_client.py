@@ -129,9 +129,10 @@ class ZygoteClient:
                     return pid
         raise OSError("its process id is not visible")
 
-    def watch(self, worker: CagedWorker, base: float, cpu: float, wall: float) -> None:
-        """Ask the zygote to kill `worker` when its CPU clock passes `base` + `cpu`, or asleep after `wall` seconds."""
-        message = {"op": "watch", "worker": worker.number, "base": base, "cpu": cpu, "wall": wall}
+    def watch(self, worker: CagedWorker, base: float, cpu: float, wall: float, steps: int) -> None:
+        """Ask the zygote to kill `worker` when one of the `steps` that began at `base` of its CPU clock takes more than
+        `cpu` seconds, or sleeps for more than `wall`."""
+        message = {"op": "watch", "worker": worker.number, "base": base, "cpu": cpu, "wall": wall, "steps": steps}
         self._tell(message)
 
     def unwatch(self, worker: CagedWorker) -> None:

@@ -139,7 +139,7 @@ def test_a_forged_answer_does_not_buy_time(executor: StepExecutor, loop: asyncio
         "import sys, os, json\nframe, nonce = sys._getframe(), ''\nwhile frame:\n"
         "    for value in list(frame.f_locals.values()):\n        if isinstance(value, dict) and 'nonce' in value:\n"
         "            nonce = value['nonce']\n    frame = frame.f_back\n"
-        "os.write(3, json.dumps([nonce, 'ok', 'forged', '', '', '']).encode())\nwhile True: pass"
+        "os.write(3, json.dumps([nonce, ['ok', 'forged', '', '', '', 0]]).encode())\nwhile True: pass"
     )
     session = do(loop, executor.open("a"))
     run = do(loop, session.run(None, code))

@@ -23,18 +23,24 @@ RECURSION_LIMIT = 1010
 """Python's default of 1000, and the frames between the worker's loop and a step."""
 
 
-def _version(table: dict[str, Any]) -> int:
-    """Return CPython's private version of a dictionary, which every change of it changes (PEP 509)."""
-    return ctypes.c_uint64.from_address(id(table) + 3 * ctypes.sizeof(ctypes.c_ssize_t)).value
+_handler = getattr(signal.getsignal, "__wrapped__", signal.getsignal)  # the C function: signal's own makes enum members
+_ALARM, _INTERRUPT = int(getattr(signal, "SIGALRM", signal.SIGINT)), int(signal.SIGINT)
+
+
+def _version(table: dict[str, Any]) -> ctypes.c_uint64:
+    """Return a view of CPython's private version of a dictionary, which every change of it changes (PEP 509). Valid as
+    long as the dictionary lives."""
+    return ctypes.c_uint64.from_address(id(table) + 3 * ctypes.sizeof(ctypes.c_ssize_t))
 
 
 def _versions_work() -> bool:
     """Return whether this interpreter still keeps those versions (CPython to 3.13 does); found out by trying."""
     table: dict[str, Any] = {"a": 1, "b": 2}
-    seen = {_version(table)}
+    version = _version(table)
+    seen = {version.value}
     for change in ("a", "c", "b"):
         table[change] = object()
-        seen.add(_version(table))
+        seen.add(version.value)
     return len(seen) == 4
 
 
@@ -57,8 +63,8 @@ class Canaries:
             table = getattr(module, "__dict__", None)
             if isinstance(table, dict):
                 self._tables.append((table, len(table), list(table.values())))
-        self._fast = _versions_work()
-        self._seen = [_version(table) for table, _, _ in self._tables] if self._fast else []
+        self._versions = [_version(table) for table, _, _ in self._tables] if _versions_work() else []
+        self._seen = [version.value for version in self._versions]
         self._settings = self._read()
 
     def _read(self) -> tuple[Any, ...]:
@@ -74,8 +80,8 @@ class Canaries:
             sys.displayhook,
             decimal.getcontext().prec,
             decimal.getcontext().rounding,
-            signal.getsignal(getattr(signal, "SIGALRM", signal.SIGINT)),
-            signal.getsignal(signal.SIGINT),
+            _handler(_ALARM),
+            _handler(_INTERRUPT),
             context.prec if context is not None else 0,
             tuple(self._float_errors().values()) if self._float_errors is not None else (),
         )
@@ -83,9 +89,9 @@ class Canaries:
     def tripped(self) -> bool:
         """Return whether anything differs. Importing a submodule adds to a module's table and is no difference."""
         for index, (table, size, values) in enumerate(self._tables):
-            if self._fast:
+            if self._versions:
                 # Looking at every value would also touch its reference count, and so copy its page after a fork.
-                version = _version(table)
+                version = self._versions[index].value
                 if version == self._seen[index]:
                     continue
                 self._seen[index] = version

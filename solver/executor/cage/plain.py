@@ -65,7 +65,7 @@ def main() -> NoReturn:
             while view:
                 view = view[os.write(target, view) :]
 
-        worker.serve(canaries, lambda: _read_frame(source), write)
+        worker.serve(canaries, receive=lambda: _read_frame(source), send=write)
         code = 0
     finally:
         os._exit(code)

@@ -14,6 +14,7 @@ import os
 import random
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,10 +25,17 @@ CHANNEL = 3
 MAX_REQUEST = 131072
 MAX_OUTPUT = 4096
 MAX_MESSAGE = 500
+LAST = frozenset(("missing", "notcopyable", "tainted"))
+MAX_FRAME = 60_000
+"""Bytes of a frame beyond which the next answer goes into another one."""
+FLUSH_SECONDS = 0.005
+"""Answers wait for the next ones of the same request at most this long before they are sent: what is lost with a worker
+is cheap to run again."""
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _decode = json.JSONDecoder().decode
 _read, _write, _set_blocking = os.read, os.write, os.set_blocking
+_now, _cpu_seconds = time.monotonic, time.process_time
 _type_name = type.__dict__["__name__"].__get__
 _cut = str.__getitem__
 _set_handler = signal.signal
@@ -158,14 +166,14 @@ def _clear_timers() -> None:
         _set_handler(number, signal.SIG_DFL)
 
 
-def _run(state: State, request: dict[str, Any]) -> list[Any]:
-    """Answer one `run` request: [status, output, error type, error message, note]."""
-    node, parent = request["node"], request["parent"]
+def _run(state: State, parent: int | None, tame: bool, step: list[Any]) -> list[Any]:
+    """Run one step of a request: [answer, output, error type, error message, note]."""
+    node, move, seed, code = step
     if parent is None:
         scope: namespace.Namespace = {"__name__": "__main__", "__builtins__": sys.modules["builtins"]}
     elif parent not in state.nodes:
         return ["missing", "", "", "", ""]
-    elif request["move"]:
+    elif move:
         scope = state.nodes.pop(parent)
         state.parts.pop(parent, None)
     else:
@@ -177,13 +185,13 @@ def _run(state: State, request: dict[str, Any]) -> list[Any]:
         except namespace.NotCopyable as error:
             return ["notcopyable", "", "", "", str(error)]
     sys.setrecursionlimit(RECURSION_LIMIT)  # a strict step of this worker may have changed it
-    _seed(request["seed"])
-    state.guard, state.caught = request["tame"], ""
-    answer = _execute(request["code"], scope)
+    _seed(seed)
+    state.guard, state.caught = tame, ""
+    answer = _execute(code, scope)
     state.guard = False
-    if not request["tame"]:
+    if not tame:
         _clear_timers()
-    if request["tame"]:
+    else:
         if state.caught:
             return ["nottame", "", "", "", state.caught]
         if state.canaries.tripped():
@@ -203,8 +211,22 @@ def send(data: bytes) -> None:
     _write(CHANNEL, data)
 
 
-def serve(canaries: Canaries, receive: Callable[[], bytes] = receive, send: Callable[[bytes], None] = send) -> None:
-    """Answer requests until the channel closes. One request, one frame: nonce first."""
+def no_mark(index: int, cpu: float, now: float) -> None:
+    """Tell nobody which step runs."""
+
+
+def serve(
+    canaries: Canaries,
+    mark: Callable[[int, float, float], None] = no_mark,
+    receive: Callable[[], bytes] = receive,
+    send: Callable[[bytes], None] = send,
+) -> None:
+    """Answer requests until the channel closes.
+
+    A request holds steps on one parent, which are run in order. Their answers come in one frame or several, nonce
+    first. Before each step `mark` is told its number, this process's CPU seconds and the time. The first answer after
+    which the others could not be right (the parent cannot be copied, shared state was changed) is the last one.
+    """
     global _state
     state = _state = State(canaries)
     gc.enable()
@@ -213,5 +235,24 @@ def serve(canaries: Canaries, receive: Callable[[], bytes] = receive, send: Call
         for node in request["drop"]:
             state.nodes.pop(node, None)
             state.parts.pop(node, None)
-        answer = _run(state, request)
-        send(_encode([request["nonce"], *answer]).encode())
+        nonce, parent, tame = request["nonce"], request["parent"], request["tame"]
+        answers: list[str] = []
+        size, sent, begun = 0, _now(), _cpu_seconds()
+        for index, step in enumerate(request["steps"]):
+            now = _now()
+            if answers and now - sent > FLUSH_SECONDS:
+                send(f'["{nonce}",{",".join(answers)}]'.encode())
+                answers, size, sent = [], 0, now
+            mark(index, begun, now)
+            answer = _run(state, parent, tame, step)
+            ended = _cpu_seconds()
+            text = _encode([*answer, ended - begun])
+            begun = ended
+            if answers and size + len(text) > MAX_FRAME:
+                send(f'["{nonce}",{",".join(answers)}]'.encode())
+                answers, size, sent = [], 0, now
+            answers.append(text)
+            size += len(text) + 1
+            if answer[0] in LAST:
+                break
+        send(f'["{nonce}",{",".join(answers)}]'.encode())

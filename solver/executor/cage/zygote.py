@@ -11,11 +11,13 @@ from __future__ import annotations
 import array
 import gc
 import json
+import mmap
 import os
 import resource
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 import traceback
@@ -34,12 +36,45 @@ _FDS = array.array("i", [0]).itemsize
 
 
 class Watch(NamedTuple):
-    """A step under way: the worker's CPU clock when it began, its CPU and wall limits in seconds, when it began."""
+    """A request under way: the worker's CPU clock when it began, the CPU and wall limits of each of its steps in
+    seconds, how many steps it has, and when it began."""
 
     base: float
     cpu: float
     wall: float
+    steps: int
     begun: float
+
+
+class Progress:
+    """A page that a worker shares with the zygote alone: which step of its request runs, and since when.
+
+    The worker writes it, so it is a claim: it shares out the time of one request among its steps, which are siblings of
+    one problem, and never lengthens it.
+    """
+
+    _FORMAT = struct.Struct("=Qdd")
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, mmap.PAGESIZE)
+
+    def own(self) -> None:
+        """Keep the page out of the workers that are forked from now on."""
+        self._page.madvise(mmap.MADV_DONTFORK)
+
+    def mark(self, index: int, cpu: float, now: float) -> None:
+        """Write: step `index` began at `cpu` seconds of the worker's CPU clock, at the time `now`."""
+        self._FORMAT.pack_into(self._page, 0, index, cpu, now)
+
+    def read(self) -> tuple[int, float, float] | None:
+        """Return what was marked, None if it is being written right now."""
+        size = self._FORMAT.size
+        found = self._page[:size]  # compared as bytes: a worker may write a number that is not equal to itself
+        return self._FORMAT.unpack(found) if found == self._page[:size] else None
+
+    def close(self) -> None:
+        """Give the page back."""
+        self._page.close()
 
 
 def cpu_clock(pid: int) -> int:
@@ -57,6 +92,7 @@ class Zygote:
         self.opens = not settings["deny_open"]
         self.canaries = Canaries()
         self.pids: dict[int, int] = {}  # worker number: pid
+        self.progress: dict[int, Progress] = {}  # by worker number
         self.watched: dict[int, Watch] = {}  # by worker number
         self.verdicts: dict[int, dict[str, Any]] = {}  # worker number: why it was killed
         self.outbox: list[bytes] = []
@@ -113,7 +149,8 @@ class Zygote:
             self.fork(number, handles)
         elif request["op"] == "watch":
             if number in self.pids:
-                self.watched[number] = Watch(request["base"], request["cpu"], request["wall"], time.monotonic())
+                limits = request["cpu"], request["wall"], request["steps"]
+                self.watched[number] = Watch(request["base"], *limits, time.monotonic())
         elif request["op"] == "unwatch":
             self.watched.pop(number, None)
         elif request["op"] == "kill":
@@ -123,17 +160,20 @@ class Zygote:
     def fork(self, number: int, handles: array.array[int]) -> None:
         """Fork worker `number` onto the socket `handles[0]`."""
         ours, theirs = socket.socketpair() if self.settings["observe"] else (None, None)
+        progress = Progress()
         try:
             pid = os.fork()
         except OSError as error:
+            progress.close()
             for handle in handles:
                 os.close(handle)
             self.say({"dead": number, "why": "fork", "detail": str(error), "cpu": 0.0})
             return
         if pid == 0:
-            self.become_worker(handles[0], theirs)
+            self.become_worker(handles[0], theirs, progress)
+        progress.own()
         os.close(handles[0])
-        self.pids[number] = pid
+        self.pids[number], self.progress[number] = pid, progress
         if ours is not None and theirs is not None:
             theirs.close()
             listener = observe.take_listener(ours)
@@ -158,14 +198,14 @@ class Zygote:
             number = self.listeners.pop(listener)
             self.checks.pop(number, None)
 
-    def become_worker(self, handle: int, channel: socket.socket | None) -> NoReturn:
+    def become_worker(self, handle: int, channel: socket.socket | None, progress: Progress) -> NoReturn:
         """The forked child's whole life: lock down, check, report, serve, leave. It never returns."""
         code = 70
         try:
             confine_worker(handle, self.address_space, self.opens, channel)
             verify.worker_is_filtered()
             os.write(worker.CHANNEL, b'["hello"]')
-            worker.serve(self.canaries)
+            worker.serve(self.canaries, progress.mark)
             code = 0
         except LayerError:
             code = 72
@@ -181,17 +221,26 @@ class Zygote:
             os.kill(pid, signal.SIGKILL)
 
     def judge(self) -> None:
-        """Kill the watched workers whose CPU time is used up, or that sleep past the wall limit."""
+        """Kill the watched workers whose step has used up its CPU time, or sleeps past the wall limit."""
         now = time.monotonic()
         for number, watch in list(self.watched.items()):
+            progress = self.progress[number].read()
+            if progress is None:
+                continue
             try:
-                used = time.clock_gettime(cpu_clock(self.pids[number])) - watch.base
+                clock = time.clock_gettime(cpu_clock(self.pids[number]))
             except OSError:  # it has just died: reap tells
                 continue
-            if used > watch.cpu:
-                self.kill(number, "cpu")
-            elif now - watch.begun > watch.wall and used < AWAKE * (now - watch.begun):
-                self.kill(number, "wall")
+            _, began, since = progress
+            # The step's share by the worker's word, and all of the request by our own.
+            for base, begun, times in ((began, since, 1), (watch.base, watch.begun, watch.steps)):
+                used, wall = clock - max(watch.base, base), now - max(watch.begun, begun)
+                if used > watch.cpu * times:
+                    self.kill(number, "cpu")
+                    break
+                if wall > watch.wall * times and used < AWAKE * wall:
+                    self.kill(number, "wall")
+                    break
 
     def reap(self) -> None:
         """Report every worker that has ended."""
@@ -208,9 +257,13 @@ class Zygote:
             del self.pids[number]
             self.watched.pop(number, None)
             verdict = self.verdicts.pop(number, {"why": "died"})
+            progress = self.progress.pop(number)
+            step = progress.read()
+            progress.close()
             used = usage.ru_utime + usage.ru_stime
             if self.settings["observe"]:
                 verdict["denied"] = self.denied.pop(number, {})
+            verdict["step"] = -1 if step is None else step[0]
             self.say({"dead": number, "exit": os.waitstatus_to_exitcode(status), "cpu": used, **verdict})
 
 
