@@ -9,7 +9,7 @@ from typing import Literal
 from rstar_eval.errors import UserError
 from rstar_eval.solver.choose import Choosing
 from rstar_eval.solver.config import SearchConfig
-from rstar_eval.solver.protocols import Executor, ExecutorSession, GroupAnswers, Policy, RewardModel
+from rstar_eval.solver.protocols import Executor, ExecutorSession, GroupAnswers, ManySession, Policy, RewardModel
 from rstar_eval.solver.seeds import derive_seed
 from rstar_eval.solver.types import Budget, Completion, Question, SampleRequest, StepRun
 
@@ -118,11 +118,27 @@ def _with_logprob(context: SearchContext, completion: Completion) -> Completion:
 async def run_code(context: SearchContext, parent: int | None, code: str) -> StepRun:
     """Run a step's code on the state `parent` and count the run; CPU seconds only of what was not run before."""
     run = await context.session.run(parent, code)
-    context.budget.code_runs += 1
-    context.budget.code_ok += run.status == "ok"
-    if not run.reused:
-        context.budget.cpu_seconds += run.cpu_seconds
+    _count(context.budget, run)
     return run
+
+
+async def run_codes(context: SearchContext, parent: int | None, codes: Sequence[str]) -> list[StepRun]:
+    """Run each of several steps' code on the state `parent` and count the runs, as `run_code` for one after another
+    would; in one go where the executor can."""
+    session = context.session
+    if len(codes) < 2 or not isinstance(session, ManySession):
+        return [await run_code(context, parent, code) for code in codes]
+    runs = await session.run_many(parent, codes)
+    for run in runs:
+        _count(context.budget, run)
+    return runs
+
+
+def _count(budget: Budget, run: StepRun) -> None:
+    budget.code_runs += 1
+    budget.code_ok += run.status == "ok"
+    if not run.reused:
+        budget.cpu_seconds += run.cpu_seconds
 
 
 async def score(context: SearchContext, texts: Sequence[str]) -> list[float]:

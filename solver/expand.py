@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rstar_eval.solver.backpropagate import update
-from rstar_eval.solver.context import SearchContext, run_code, sample, score
+from rstar_eval.solver.context import SearchContext, run_code, run_codes, sample, score
 from rstar_eval.solver.tree import Node, add_child, prefix_of
-from rstar_eval.solver.types import Completion, EndReason, ParsedStep
+from rstar_eval.solver.types import Completion, EndReason, ParsedStep, StepRun
 
 
 async def expand(context: SearchContext, node: Node, max_tokens: int, candidates: int | None = None) -> None:
@@ -21,9 +21,11 @@ async def expand(context: SearchContext, node: Node, max_tokens: int, candidates
     n = context.config.candidates if candidates is None else candidates
     completions = await sample(context, prefix, n, context.seed(node.tag, "sample"), max_tokens)
     node.children = []
-    for completion, step, samples in distinct(context, prefix, completions):
+    steps = distinct(context, prefix, completions)
+    runs = iter(await run_codes(context, node.handle, [step.code for _, step, _ in steps if has_code(step)]))
+    for completion, step, samples in steps:
         cut = cut_by(completion, max_tokens < context.config.max_step_tokens)
-        child = await attach(context, node, step, completion.tokens, cut)
+        child = _place(context, node, step, completion.tokens, cut, next(runs) if has_code(step) else None)
         child.samples = samples
         child.logprob, child.logprob_tokens = completion.logprob, completion.logprob_tokens
     await value_children(context, prefix, node.children)
@@ -71,6 +73,19 @@ async def attach(
     A failing step leaves no trace in the executor: what follows it (with `max_errors` above 1) runs on the state before
     it. `cut` is what a step ends with that is unreadable because its completion was cut (None: it was not).
     """
+    run = await run_code(context, parent.handle, step.code) if has_code(step) else None
+    return _place(context, parent, step, tokens, cut, run)
+
+
+def has_code(step: ParsedStep) -> bool:
+    """Return whether there is anything to run in `step`."""
+    return step.kind in ("code", "final_code") and bool(step.code.strip())
+
+
+def _place(
+    context: SearchContext, parent: Node, step: ParsedStep, tokens: int, cut: EndReason | None, run: StepRun | None
+) -> Node:
+    """Append `step`, whose code gave `run` (None: it has none), and mark the path's end if it ends here."""
     config = context.config
     node = add_child(parent, step.text, step.kind, code=step.code, tokens=tokens)
     if step.kind == "malformed":
@@ -79,8 +94,8 @@ async def attach(
         node.end, node.answer = "answer", step.answer
     else:
         node.block_output = parent.block_output
-        if step.code.strip():
-            await _run(context, node, step.code)
+        if run is not None:
+            _enter(node, run)
         if step.kind == "final_code":
             shown = node.block_output + (node.error if node.status != "ok" else "")
             node.text = step.text + context.tools.policy.format.render_output(shown)
@@ -93,8 +108,7 @@ async def attach(
     return node
 
 
-async def _run(context: SearchContext, node: Node, code: str) -> None:
-    run = await run_code(context, node.handle, code)
+def _enter(node: Node, run: StepRun) -> None:
     node.status, node.output = run.status, run.output
     if run.status == "ok":
         node.handle = run.node

@@ -6,7 +6,7 @@ A backend is a small adapter that satisfies one of these structurally; it needs 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from rstar_eval.solver.types import Completion, ParsedStep, Prompt, SampleRequest, SampleResult, StepRun
 
@@ -85,6 +85,16 @@ class ExecutorSession(Protocol):
 
     async def close(self) -> None:
         """Forget the problem and free its worker. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class ManySession(ExecutorSession, Protocol):
+    """A session that takes the steps of one expansion together. Not required: others are asked step by step."""
+
+    async def run_many(self, parent: int | None, codes: Sequence[str]) -> list[StepRun]:
+        """Run each of `codes` on the state after node `parent`, with the results that `run` for one after another would
+        have; one a code, in order."""
         ...
 
 
