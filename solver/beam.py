@@ -72,7 +72,11 @@ async def _search(
             going = [child for child in ranked if child.answer is None]
             found += [] if greedy and not stops else ended
             fronts.append([] if stops else going[:slots])
-        answers += sorted(found, key=lambda child: (-_value(child), context.seed(child.tag, "tie")))
+        for leaf in sorted(found, key=lambda child: (-_value(child), context.seed(child.tag, "tie"))):
+            answers.append(leaf)
+            leaf.walk = len(answers) - 1
+            if context.observer is not None:
+                context.tell(leaf, to_trajectory(leaf, "answer", tree=context.tree_index, rollout=leaf.walk))
         if len(answers) >= wanted:
             break
         if context.may_stop and decided(
@@ -106,6 +110,8 @@ def _failed(node: Node) -> Node | None:
 
 def _trajectories(context: SearchContext, leaves: Sequence[Node]) -> list[Trajectory]:
     """Return the paths to `leaves`; a leaf that has not ended ran into the token limit."""
+    for index, leaf in enumerate(leaves):
+        leaf.walk = index
     return [
         to_trajectory(leaf, leaf.end or "budget", tree=context.tree_index, rollout=index)
         for index, leaf in enumerate(leaves)

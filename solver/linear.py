@@ -51,17 +51,30 @@ async def _sample_solutions(context: SearchContext, count: int, temperature: flo
         first = len(done)
         leaves = await together(_solution(context, first + i, temperature, allowance) for i in range(size))
         await _score(context, [leaf for leaf, _ in leaves])
-        done += [
-            to_trajectory(leaf, end, tree=context.tree_index, rollout=first + i, values=False)
-            for i, (leaf, end) in enumerate(leaves)
-        ]
+        for i, (leaf, end) in enumerate(leaves):
+            done.append(_trajectory(context, first + i, leaf, end))
+            if context.scores:
+                context.tell(leaf, done[-1])
     return done, None, "rollouts"
+
+
+def _trajectory(context: SearchContext, index: int, leaf: Node, end: EndReason) -> Trajectory:
+    return to_trajectory(leaf, end, tree=context.tree_index, rollout=index, values=False)
 
 
 async def _solution(
     context: SearchContext, index: int, temperature: float, allowance: int | None
 ) -> tuple[Node, EndReason]:
     """Return the last step of one solution and why it ended there; it takes at most `allowance` tokens."""
+    leaf, end = await _walk(context, index, temperature, allowance)
+    if context.observer is not None and not context.scores:  # else it is told when it is scored
+        context.tell(leaf, _trajectory(context, index, leaf, end))
+    return leaf, end
+
+
+async def _walk(
+    context: SearchContext, index: int, temperature: float, allowance: int | None
+) -> tuple[Node, EndReason]:
     config = context.config
     node, spent = Node(), 0
     while node.end is None:
@@ -78,6 +91,7 @@ async def _solution(
         spent += completion.tokens
         for step, tokens in zip(steps, shares(completion.tokens, steps), strict=True):
             node = await attach(context, node, step, tokens, cut_by(completion, room < config.max_block_tokens))
+            context.tell(node)
             if node.end is not None:
                 break
     return node, node.end

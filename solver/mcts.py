@@ -59,6 +59,7 @@ async def _wave(context: SearchContext, growth: Growth, size: int) -> None:
         if fresh and room < 1:
             growth.end = "budget"
             for node in walkers:
+                node.walk = len(growth.leaves)
                 growth.leaves.append((node, "budget"))
                 _release(node)
             return
@@ -103,9 +104,12 @@ async def _finish(context: SearchContext, growth: Growth, leaf: Node) -> None:
     end = leaf.end
     assert end is not None, "a walk finishes only at the end of a path"
     value = await _evaluate(context, growth, leaf)
+    leaf.walk = len(growth.leaves)
     growth.leaves.append((leaf, end))
     backpropagate(leaf, value)
     close_upwards(leaf)
+    if context.observer is not None:
+        context.tell(leaf, to_trajectory(leaf, end, tree=context.tree_index, rollout=leaf.walk))
 
 
 async def _evaluate(context: SearchContext, growth: Growth, leaf: Node) -> float:

@@ -66,6 +66,8 @@ async def reference(context: SearchContext) -> tuple[list[Trajectory], Node, Sea
     if context.tools.outcome is not None:
         ended = [node for node in walk(tree.root) if node.end in ("answer", "errors")]
         leaves = list(enumerate(ended))
+    for rollout, leaf in leaves:
+        leaf.walk = rollout
     trajectories = [
         to_trajectory(leaf, leaf.end, tree=context.tree_index, rollout=rollout)
         for rollout, leaf in leaves
@@ -138,6 +140,10 @@ async def _expand(context: SearchContext, tree: ReferenceTree, node: Node, rollo
             backpropagate(child, tree.right if right else tree.wrong)
     if context.scores:
         await _value(context, tree, node, prefix, rollout)
+    context.tell(node)
+    for child in node.children:
+        if child.end == "answer" and context.observer is not None:
+            context.tell(child, to_trajectory(child, "answer", tree=context.tree_index, rollout=rollout))
 
 
 async def _value(context: SearchContext, tree: ReferenceTree, node: Node, prefix: str, rollout: int) -> None:

@@ -12,20 +12,28 @@ from rstar_eval.errors import UserError
 from rstar_eval.solver.choose import SCORED, Choice, Choosing, choose
 from rstar_eval.solver.choose import decided as _decided
 from rstar_eval.solver.config import SearchConfig
-from rstar_eval.solver.context import Outcome, SearchContext, Tools
+from rstar_eval.solver.context import Event, Observer, Outcome, SearchContext, Tools
 from rstar_eval.solver.protocols import GroupAnswers
 from rstar_eval.solver.reference import reference
 from rstar_eval.solver.strategies import STRATEGIES
 from rstar_eval.solver.tree import tree_data
 from rstar_eval.solver.types import Question, SearchResult, Trajectory
 
-__all__ = ["Choice", "Outcome", "Tools", "check_config", "choose_answer", "decided", "search"]
+__all__ = ["Choice", "Event", "Observer", "Outcome", "Tools", "check_config", "choose_answer", "decided", "search"]
 
 
 async def search(
-    question: Question, tools: Tools, config: SearchConfig, tree_index: int = 0, *, keep_tree: bool = False
+    question: Question,
+    tools: Tools,
+    config: SearchConfig,
+    tree_index: int = 0,
+    *,
+    keep_tree: bool = False,
+    observer: Observer | None = None,
 ) -> SearchResult:
     """Search one problem once: grow tree number `tree_index`, or sample that share of the solutions.
+
+    `observer` is told what the search does while it does it (context.Event).
 
     The result depends on the question, the settings, the tree's index and the backends alone, not on what else runs.
     UserError if the settings don't fit together or with `tools`; BackendError if a backend is gone for good. When
@@ -36,7 +44,7 @@ async def search(
     session = await tools.executor.open(f"{question.id}/{tree_index}")
     try:
         choosing = _choosing(config, tools.group, scored=tools.reward is not None)
-        context = SearchContext(question, tools, config, tree_index, session, choosing)
+        context = SearchContext(question, tools, config, tree_index, session, choosing, observer=observer)
         run = reference if config.semantics == "reference" else strategy.run
         trajectories, root, end = await run(context)
     finally:

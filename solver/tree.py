@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from rstar_eval.solver.types import EndReason, RunStatus, Step, StepKind, Trajectory
 
 TREE_SCHEMA = 1
+_STORED = ("prior", "value", "text", "code", "output", "status", "error", "tokens", "logprob", "end", "answer", "walk")
 
 
 @dataclass(slots=True, eq=False)
@@ -24,6 +25,7 @@ class Node:
     closed: no walk may choose this node any more: a finished or failed path, or all children closed.
     errors: failed code runs on the path. pending: walks under way through this node (virtual loss).
     samples: candidates of the parent's expansion that were this very step (equal ones are merged into one node).
+    walk: number of the trajectory that ended here (`Trajectory.rollout`; None: none did, or the path goes on).
     logprob, logprob_tokens: the step's log-probability and the tokens that it is the sum over (types.Completion).
     children: None until the node is expanded.
     """
@@ -52,6 +54,7 @@ class Node:
     samples: int = 1
     logprob: float | None = None
     logprob_tokens: int = 0
+    walk: int | None = None
     children: list[Node] | None = field(default=None)
 
     @property
@@ -168,16 +171,16 @@ def tree_data(root: Node) -> dict[str, object]:
     """Return the tree as plain data: {"schema": 1, "nodes": [...]}, parents before children.
 
     A node: tag, visits, q, and what it has of kind, samples, prior, value, text, code, output, status, error, tokens,
-    end, answer. Absent keys are empty; kind and samples are absent at the root alone.
+    logprob, end, answer, walk. Absent keys are empty; kind and samples are absent at the root alone.
     """
     nodes: list[dict[str, object]] = []
     for node in walk(root):
         data: dict[str, object] = {"tag": node.tag, "visits": node.visits, "q": node.q}
         if node.parent is not None:
             data["kind"], data["samples"] = node.kind, node.samples
-        for key in ("prior", "value", "text", "code", "output", "status", "error", "tokens", "end", "answer"):
+        for key in _STORED:
             item = getattr(node, key)
-            if item is not None and item not in ("", 0):
+            if item is not None and item != "" and (key != "tokens" or item):
                 data[key] = item
         nodes.append(data)
     return {"schema": TREE_SCHEMA, "nodes": nodes}
