@@ -11,7 +11,8 @@ from rstar_eval.solver.choose import Choosing
 from rstar_eval.solver.config import SearchConfig
 from rstar_eval.solver.protocols import Executor, ExecutorSession, GroupAnswers, ManySession, Policy, RewardModel
 from rstar_eval.solver.seeds import derive_seed
-from rstar_eval.solver.types import Budget, Completion, Question, SampleRequest, StepRun
+from rstar_eval.solver.tree import Node
+from rstar_eval.solver.types import Budget, Completion, Question, SampleRequest, StepRun, Trajectory
 
 Outcome = Callable[[str], Awaitable[bool]]
 """Tells whether an answer is right. Exists in training only: at test time there is none."""
@@ -32,10 +33,26 @@ class Tools:
     outcome: Outcome | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that a search did: it gave `node` new children (or, without a tree, appended the step `node`), or it
+    finished `trajectory`, which ends in `node`. `tree` is the search's tree number, `budget` what it has spent (the
+    live record: read it, don't keep it)."""
+
+    tree: int
+    node: Node
+    budget: Budget
+    trajectory: Trajectory | None = None
+
+
+Observer = Callable[[Event], None]
+"""Is told what a search does, in order, from the search's own thread; it must be quick and must change nothing."""
+
+
 @dataclass(slots=True)
 class SearchContext:
     """One search under way: its inputs, the executor's session, how its answer will be chosen (for early stop), what
-    it has spent so far, and whether the policy is asked for log-probabilities."""
+    it has spent so far, whether the policy is asked for log-probabilities, and who watches (None: nobody)."""
 
     question: Question
     tools: Tools
@@ -45,6 +62,12 @@ class SearchContext:
     choosing: Choosing
     budget: Budget = field(default_factory=Budget)
     logprobs: bool = False
+    observer: Observer | None = None
+
+    def tell(self, node: Node, trajectory: Trajectory | None = None) -> None:
+        """Tell the observer, if there is one, what happened at `node` (see Event)."""
+        if self.observer is not None:
+            self.observer(Event(self.tree_index, node, self.budget, trajectory))
 
     def seed(self, *purpose: object) -> int:
         """Return the seed for `purpose` in this search: independent of what else runs."""

@@ -29,6 +29,7 @@ async def expand(context: SearchContext, node: Node, max_tokens: int, candidates
         child.samples = samples
         child.logprob, child.logprob_tokens = completion.logprob, completion.logprob_tokens
     await value_children(context, prefix, node.children)
+    context.tell(node)
 
 
 def step_room(context: SearchContext, candidates: int) -> int:
