@@ -10,55 +10,24 @@ The output is a plain Hugging Face checkpoint (safetensors, tokenizer) with trai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from rstar_eval.training.rows import Row
+from rstar_eval.errors import UserError, nearest
+from rstar_eval.solver.reward.card import RewardCard, write_card
+from rstar_eval.training.checkpoint import LOGS, claim, finish, identity, last_complete
+from rstar_eval.training.config import ROWS_OF, TrainConfig, TrainKind, preset
+from rstar_eval.training.datasets import rows_digest
+from rstar_eval.training.rows import ROW_KINDS, Row
 
-TrainKind = Literal["sft", "ppm", "pqm", "orm"]
-HeadKind = Literal["last_token", "token_bilinear"]
+__all__ = ["TrainConfig", "TrainKind", "Trained", "preset", "train"]
 
-
-@dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """How a model is trained. Presets `paper` and `mini` are in training/presets/.
-
-    epochs: passes over the data. max_steps: optimizer steps after which it ends (-1: after `epochs`).
-    learning_rate, schedule (linear, cosine, constant), warmup (share of the steps), weight_decay, max_grad_norm.
-    batch_tokens: tokens of one batch, padding counted (None: batches of `batch_rows` rows instead). batch_rows: rows of
-        one batch. accumulate: batches of one optimizer step.
-    max_length: tokens after which a row is cut (sft) or left out (others; counted).
-    head: where a reward model's value comes from. reduction: `mean` (weighted mean over the pairs of an optimizer
-        step) or `sum`.
-    precision: fp32 or bf16. gradient_checkpointing. lora_rank: 0 trains all weights. seed.
-    save_steps: a resumable checkpoint every so many steps (0: none). log_steps: a TensorBoard point every so many
-        (0: none). held_out: share of the problems whose rows are kept for evaluation.
-    """
-
-    epochs: float = 1.0
-    max_steps: int = -1
-    learning_rate: float = 7e-6
-    schedule: str = "linear"
-    warmup: float = 0.0
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    adam_beta2: float = 0.999
-    batch_tokens: int | None = None
-    batch_rows: int = 8
-    accumulate: int = 1
-    max_length: int = 2048
-    head: HeadKind = "last_token"
-    reduction: Literal["mean", "sum"] = "mean"
-    precision: Literal["fp32", "bf16"] = "fp32"
-    gradient_checkpointing: bool = False
-    lora_rank: int = 0
-    lora_alpha: int = 16
-    seed: int = 0
-    save_steps: int = 0
-    log_steps: int = 10
-    held_out: float = 0.0
+_MEASURED = 256
+"""Training rows, the first ones, whose figures are measured at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +38,6 @@ class Trained:
     manifest: dict[str, Any]
 
 
-def preset(name: str, kind: TrainKind, **changes: object) -> TrainConfig:
-    """Return the settings of a preset (`paper`, `mini`) for one kind, with `changes`. UserError for unknown names."""
-    raise NotImplementedError
-
-
 def train(
     kind: TrainKind,
     rows: Sequence[Row],
@@ -82,14 +46,101 @@ def train(
     config: TrainConfig,
     *,
     progress: bool = False,
-    facts: dict[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train a model of `kind` from the checkpoint `base` and save it in `output`.
 
     rows: SftRow for sft, PairRow for ppm, ValueRow for pqm, OutcomeRow for orm. Reward models start from a policy's
     weights with a fresh head. If `output` holds the finished training of the same rows, base and settings, it is
     returned as it is; if it holds checkpoints of one that was stopped, it goes on from the last; of another: UserError.
-    The same rows, base, settings and seed give the same weights bit for bit on CPU, interrupted or not.
+    The same rows, base, settings and seed give the same weights bit for bit on CPU with the same number of threads,
+    interrupted or not.
     facts: added to training.json (e.g. the round). progress: a progress bar on standard error.
+
+    UserError as well for rows of another kind, none at all, or a base that is no model.
     """
-    raise NotImplementedError
+    from rstar_eval.solver.backends.hf import check_folder, weights_hash
+    from rstar_eval.training.models import check_extras
+
+    _check_rows(kind, rows)
+    check_folder(base)
+    check_extras(config)
+    from accelerate import PartialState
+
+    found = identity(kind, rows_digest(rows), weights_hash(base), config)
+    with _one_after_the_other(PartialState):
+        done = claim(output, found)
+    if done is not None:
+        return Trained(output, done)
+    start = time.monotonic()
+    figures = _run(kind, rows, base, output, config, progress)
+    manifest = {**found, "base": base.name, **(facts or {}), **figures}
+    manifest["timing"] = {"seconds": round(time.monotonic() - start, 1)}
+    if PartialState().is_main_process:
+        finish(output, manifest)
+    PartialState().wait_for_everyone()
+    return Trained(output, manifest)
+
+
+def _run(
+    kind: TrainKind, rows: Sequence[Row], base: Path, output: Path, config: TrainConfig, progress: bool
+) -> dict[str, Any]:
+    """Train, measure and save; returns what training.json says of it."""
+    import torch
+    import transformers
+
+    from rstar_eval.training.encode import Encoded, encode
+    from rstar_eval.training.heldout import measure, split
+    from rstar_eval.training.models import load_model, load_tokenizer, save_model, unwrapped
+    from rstar_eval.training.trainer import make_trainer
+
+    transformers.set_seed(config.seed)
+    tokenizer = load_tokenizer(base)
+    model = load_model(kind, base, tokenizer, config)
+    kept, held = split(rows, config.held_out, config.seed)
+    if not kept:
+        raise UserError(f"held_out {config.held_out} leaves no rows to train on", "make it smaller")
+    learned = encode(kept, tokenizer, config.max_length, learn_outputs=config.learn_outputs)
+    judged = encode(held, tokenizer, config.max_length, learn_outputs=config.learn_outputs) if held else Encoded([], 0)
+    pad = int(tokenizer.pad_token_id)
+    trainer = make_trainer(kind, model, learned.examples, pad, output, config, progress)
+    resume = last_complete(output)
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    finished, state = unwrapped(trainer, config)
+    figures = {"train": measure(kind, finished, learned.examples[:_MEASURED], kept, pad, config)}
+    if judged.examples:
+        figures["held_out"] = measure(kind, finished, judged.examples, held, pad, config)
+    if trainer.args.process_index == 0:
+        save_model(finished, state, tokenizer, output, config.save_dtype)
+        if kind != "sft":
+            write_card(output, RewardCard(kind, config.head))
+    return {
+        "rows": {"trained": len(learned.examples), "held_out": len(judged.examples)},
+        "too_long": learned.too_long + judged.too_long,
+        "steps": int(trainer.state.global_step),
+        "tokens": trainer.train_dataset.tokens,
+        "metrics": figures,
+        "logs": LOGS if config.log_steps else None,
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "threads": torch.get_num_threads(),
+    }
+
+
+@contextmanager
+def _one_after_the_other(state: Any) -> Iterator[None]:
+    """Let the first process of a training go first: it writes what the others find."""
+    import torch
+
+    with state(cpu=not torch.cuda.is_available()).main_process_first():
+        yield
+
+
+def _check_rows(kind: TrainKind, rows: Sequence[Row]) -> None:
+    if kind not in ROWS_OF:
+        raise UserError(f"unknown kind of training {kind!r}", nearest(kind, ROWS_OF))
+    wanted = ROW_KINDS[ROWS_OF[kind]]
+    if not rows:
+        raise UserError(f"there are no rows to train {kind} on", "make a data set with at least one")
+    other = next((row for row in rows if not isinstance(row, wanted)), None)
+    if other is not None:
+        raise UserError(f"{kind} is trained on {wanted.__name__}, got {type(other).__name__}", "give the other data")

@@ -1,0 +1,105 @@
+"""Batches: rows of like length together, as many as fit a token budget, planned for the whole training at once.
+
+The plan is a function of the lengths, the settings and the seed, so that a training that was killed finds its place by
+counting, and batches of one epoch differ from those of the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+from rstar_eval.solver.seeds import derive_seed
+from rstar_eval.training.encode import IGNORED, Example
+
+_JITTER = 0.1
+"""How far lengths are blurred before rows are sorted, so that a batch's company changes from epoch to epoch."""
+
+
+def plan(
+    examples: Sequence[Example], epochs: float, *, batch_tokens: int | None, batch_rows: int, seed: int
+) -> list[list[int]]:
+    """Return the batches of all epochs in order, each the places of its examples.
+
+    batch_tokens: most tokens of a batch, padding and both sides of pairs counted (a longer example is a batch alone);
+    None: batches of `batch_rows` examples. A fraction of an epoch is that share of its batches.
+    """
+    batches: list[list[int]] = []
+    left = epochs
+    epoch = 0
+    while left > 1e-9:
+        random = Random(derive_seed(seed, "batches", epoch))
+        blurred = [(one.length * random.uniform(1 - _JITTER, 1 + _JITTER), at) for at, one in enumerate(examples)]
+        found = _fill([at for _, at in sorted(blurred)], examples, batch_tokens, batch_rows)
+        random.shuffle(found)
+        batches += found if left >= 1 else found[: max(1, round(left * len(found)))]
+        left, epoch = left - 1, epoch + 1
+    return batches
+
+
+def in_order(examples: Sequence[Example], batch_tokens: int | None, batch_rows: int) -> list[list[int]]:
+    """Return every example once, by length: for evaluation."""
+    order = sorted(range(len(examples)), key=lambda at: examples[at].length)
+    return _fill(order, examples, batch_tokens, batch_rows)
+
+
+def _fill(order: Sequence[int], examples: Sequence[Example], tokens: int | None, rows: int) -> list[list[int]]:
+    batches: list[list[int]] = []
+    longest = 0
+    for at in order:
+        one = examples[at]
+        longest = max(longest, one.length)
+        count = len(batches[-1]) + 1 if batches else 1
+        full = count > rows if tokens is None else count * longest * len(one.texts) > tokens
+        if not batches or full:
+            batches.append([at])
+            longest = one.length
+        else:
+            batches[-1].append(at)
+    return batches
+
+
+def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
+    """Return a batch as tensors, padded on the right: input_ids, attention_mask (texts x tokens), and for sft labels,
+    else spans (texts x tokens: 1 where a text is judged), targets and weights (examples). Of pairs all chosen texts
+    come first, then all rejected ones."""
+    import torch
+
+    sides = len(examples[0].texts)
+    texts = [one.texts[side] for side in range(sides) for one in examples]
+    width = max(len(text.tokens) for text in texts)
+    ids = torch.tensor([[*text.tokens, *[pad] * (width - len(text.tokens))] for text in texts])
+    lengths = torch.tensor([len(text.tokens) for text in texts])
+    places = torch.arange(width)
+    mask = (places[None, :] < lengths[:, None]).long()
+    if texts[0].labels:
+        labels = [[*text.labels, *[IGNORED] * (width - len(text.labels))] for text in texts]
+        return {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor(labels)}
+    starts = torch.tensor([text.start for text in texts])
+    return {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "spans": mask * (places[None, :] >= starts[:, None]).long(),
+        "targets": torch.tensor([one.target for one in examples]),
+        "weights": torch.tensor([one.weight for one in examples]),
+    }
+
+
+class Planned:
+    """The planned batches as a dataset: one item is one batch's examples."""
+
+    def __init__(self, examples: Sequence[Example], batches: Sequence[Sequence[int]]) -> None:
+        self._examples, self._batches = examples, batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, at: int) -> list[Example]:
+        return [self._examples[place] for place in self._batches[at]]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all batches, without padding."""
+        lengths = [sum(len(text.tokens) for text in one.texts) for one in self._examples]
+        return sum(lengths[place] for batch in self._batches for place in batch)

@@ -1,0 +1,158 @@
+"""The training loop: transformers' Trainer with our batches, losses and checkpoints.
+
+Everything that accelerate can do (several devices, FSDP) comes from there: see training/accelerate/. This module
+imports torch and transformers at once: import it inside functions only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from rstar_eval.errors import UserError
+from rstar_eval.training.batches import Planned, collate, plan
+from rstar_eval.training.checkpoint import CHECKPOINTS, COMPLETE, LOGS
+from rstar_eval.training.config import TrainConfig, TrainKind
+from rstar_eval.training.encode import IGNORED, Example
+from rstar_eval.training.losses import loss_sum, token_loss
+from rstar_eval.training.models import score_texts
+
+
+class StepTrainer(Trainer):  # type: ignore[misc]
+    """Takes whole planned batches; its losses are normalised over an optimizer step, on all devices together."""
+
+    def __init__(self, kind: TrainKind, config: TrainConfig, **given: Any) -> None:
+        super().__init__(**given)
+        self._kind, self._config = kind, config
+        self.loss_is_scaled_for_ga = True
+        self.model_accepts_loss_kwargs = True
+
+    def _get_train_sampler(self, *_: Any) -> Any:
+        return torch.utils.data.SequentialSampler(self.train_dataset)
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        """Return what the summed losses of an optimizer step are divided by."""
+        if self._kind == "sft":
+            total = sum((batch["labels"][:, 1:] != IGNORED).sum() for batch in batch_samples)
+        elif self._config.reduction == "mean" or self._kind != "ppm":
+            total = sum(batch["weights"].sum() for batch in batch_samples)
+        else:
+            total = torch.tensor(len(batch_samples))
+        total = torch.as_tensor(total, dtype=torch.float32, device=device)
+        if self.args.world_size > 1:
+            total = self.accelerator.gather(total).sum()
+        return total
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return this batch's share of the optimizer step's loss (times the number of devices: theirs are averaged)."""
+        if self._kind == "sft":
+            loss = token_loss(model, inputs)
+        else:
+            loss = loss_sum(self._kind, score_texts(model, inputs), inputs)
+        loss = loss / num_items_in_batch * self.args.world_size
+        return (loss, None) if return_outputs else loss
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Return 0: an estimate that nobody reads, at a cost in every step."""
+        return 0
+
+
+class _Marker(TrainerCallback):  # type: ignore[misc]
+    """Marks a checkpoint as complete once all of it is written."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+
+def make_trainer(
+    kind: TrainKind,
+    model: Any,
+    examples: Sequence[Example],
+    pad: int,
+    output: Path,
+    config: TrainConfig,
+    progress: bool,
+) -> StepTrainer:
+    """Return a trainer that has planned its batches. UserError if an optimizer step can't be shared by the devices."""
+    transformers.utils.logging.set_verbosity_error()
+    accumulate = accumulated(config)
+    args = TrainingArguments(
+        output_dir=str(output / CHECKPOINTS),
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=accumulate,
+        num_train_epochs=1,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.schedule,
+        warmup_steps=config.warmup,
+        weight_decay=config.weight_decay,
+        adam_beta2=config.adam_beta2,
+        max_grad_norm=config.max_grad_norm,
+        bf16=config.precision == "bf16",
+        gradient_checkpointing=config.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if config.gradient_checkpointing else None,
+        seed=config.seed,
+        save_strategy="steps" if config.save_steps else "no",
+        save_steps=config.save_steps or 500,
+        save_total_limit=2,
+        logging_strategy="steps" if config.log_steps else "no",
+        logging_steps=config.log_steps or 500,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=not progress,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        use_cpu=not torch.cuda.is_available(),
+    )
+    batches = planned(examples, config, accumulate * args.world_size)
+    trainer = StepTrainer(
+        kind,
+        config,
+        model=model,
+        args=args,
+        data_collator=lambda items: collate(items[0], pad),
+        train_dataset=Planned(examples, batches),
+        callbacks=[_Marker()],
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    if config.log_steps and args.process_index == 0:
+        from torch.utils.tensorboard import SummaryWriter
+        from transformers.integrations import TensorBoardCallback
+
+        trainer.add_callback(TensorBoardCallback(SummaryWriter(str(output / LOGS))))
+    return trainer
+
+
+def accumulated(config: TrainConfig) -> int:
+    """Return how many batches of one device make an optimizer step. UserError if step_rows is no multiple of what all
+    devices take at once."""
+    if config.step_rows is None:
+        return config.accumulate
+    devices = int(os.environ.get("WORLD_SIZE", "1"))
+    at_once = config.batch_rows * devices
+    if config.step_rows % at_once:
+        raise UserError(
+            f"step_rows {config.step_rows} is no multiple of {at_once} (batch_rows {config.batch_rows} on {devices} "
+            "devices)",
+            "change batch_rows or step_rows",
+        )
+    return config.step_rows // at_once
+
+
+def planned(examples: Sequence[Example], config: TrainConfig, batches_a_step: int) -> list[list[int]]:
+    """Return all batches of the training in order; with `max_steps` exactly as many as these steps take."""
+    epochs = config.epochs
+    if config.max_steps > 0:
+        needed = config.max_steps * batches_a_step
+        first = plan(examples, 1, batch_tokens=config.batch_tokens, batch_rows=config.batch_rows, seed=config.seed)
+        epochs = -(-needed // len(first)) + 1
+    batches = plan(examples, epochs, batch_tokens=config.batch_tokens, batch_rows=config.batch_rows, seed=config.seed)
+    return batches if config.max_steps < 1 else batches[:needed]
