@@ -3,7 +3,7 @@
     manifest.json         what was run: configuration, data, models, versions, sessions (replaced atomically)
     trajectories.jsonl    one line = one finished search (one tree of one problem), flushed and fsynced
     grades.jsonl          one line = one graded problem; regrading appends, the last line of a grader wins
-    trees/*.json.zst      search trees, if they are kept
+    trees.jsonl.zst       search trees, if they are kept (trees.py)
 
 A line that was being written when the process died is cut off when the folder is opened again; its search is done
 again. One process writes at a time (an advisory lock on the folder's `lock` file).
@@ -21,6 +21,7 @@ from typing import Any
 
 from rstar_eval.errors import UserError
 from rstar_eval.serial import line
+from rstar_eval.trees import TREES, record_of, recover
 
 SCHEMA = 1
 MANIFEST, TRAJECTORIES, GRADES = "manifest.json", "trajectories.jsonl", "grades.jsonl"
@@ -40,7 +41,7 @@ class RunStore:
         try:
             path.mkdir(parents=True, exist_ok=True)
             if not (path / MANIFEST).exists() and any(
-                p.name not in {"lock", TRAJECTORIES, GRADES} for p in path.iterdir()
+                p.name not in {"lock", TRAJECTORIES, GRADES, TREES} for p in path.iterdir()
             ):
                 raise UserError(
                     f"output folder {str(path)!r} is not empty and holds no run", "give a new folder with --output"
@@ -58,6 +59,7 @@ class RunStore:
         try:
             for name in (TRAJECTORIES, GRADES):
                 self._cut_torn_line(name)
+            self._recover_trees()
         except OSError as error:
             self.close()
             raise writing_error(path, error) from None
@@ -99,18 +101,14 @@ class RunStore:
         self._append(GRADES, record)
 
     def write_tree(self, problem: str, tree_index: int, tree: dict[str, Any]) -> None:
-        """Store one search tree, compressed (zstd). Written before its search's line: a line implies its tree."""
-        import zstandard
-
-        packed = zstandard.ZstdCompressor(level=6).compress(line(tree).encode())
-        try:
-            (self.path / "trees").mkdir(exist_ok=True)
-        except OSError as error:
-            raise writing_error(self.path, error) from None
-        self._replace(f"trees/{problem}-{tree_index}.json.zst", packed)
+        """Append one search tree. Written before its search's line, so that a line implies its tree."""
+        self._write(TREES, record_of((problem, tree_index), tree))
 
     def _append(self, name: str, record: dict[str, Any]) -> None:
-        data = (line({"schema": SCHEMA, **record}) + "\n").encode()
+        self._write(name, (line({"schema": SCHEMA, **record}) + "\n").encode())
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Append `data` to a log; it is on disk when this returns, or the log is as it was."""
         try:
             descriptor = self._files.get(name)
             if descriptor is None:
@@ -158,6 +156,16 @@ class RunStore:
                 os.fsync(file.fileno())
                 self.notes.append(f"{name}: cut a torn last line of {size - end} bytes; what it held is done again")
 
+    def _recover_trees(self) -> None:
+        if not (self.path / TREES).exists():
+            return
+        searched = {(str(one.get("problem")), one.get("tree")) for one in read_lines(self.path, TRAJECTORIES)}
+        torn, orphans = recover(self.path, searched)
+        if torn:
+            self.notes.append(f"{TREES}: cut a torn last tree of {torn} bytes; its search is done again")
+        if orphans:
+            self.notes.append(f"{TREES}: cut {orphans} tree(s) whose search was not logged; it is done again")
+
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """Return a run's manifest. UserError if the folder or the manifest is missing or broken."""
@@ -196,17 +204,6 @@ def read_lines(path: Path, name: str) -> Iterator[dict[str, Any]]:
                 yield record
     except OSError as error:
         raise UserError(f"can't read {str(file)!r}: {error.strerror}", "check the folder's permissions") from None
-
-
-def read_tree(path: Path, problem: str, tree_index: int) -> dict[str, Any] | None:
-    """Return a stored search tree, or None if it was not kept."""
-    import zstandard
-
-    file = path / "trees" / f"{problem}-{tree_index}.json.zst"
-    if not file.exists():
-        return None
-    tree = json.loads(zstandard.ZstdDecompressor().decompress(file.read_bytes()))
-    return tree if isinstance(tree, dict) else None
 
 
 def writing_error(path: Path, error: OSError) -> UserError:

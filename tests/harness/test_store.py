@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rstar_eval.errors import UserError
-from rstar_eval.store import GRADES, TRAJECTORIES, RunStore, read_lines, read_manifest, read_tree, writing_error
+from rstar_eval.store import GRADES, TRAJECTORIES, RunStore, read_lines, read_manifest, writing_error
 
 
 def _records(path: Path, name: str = TRAJECTORIES) -> list[dict[str, object]]:
@@ -123,12 +123,3 @@ def test_manifest_round_trip_and_errors(tmp_path: Path) -> None:
         read_manifest(tmp_path)
     with pytest.raises(UserError, match="no run folder"):
         read_manifest(tmp_path / "other")
-
-
-def test_trees_are_stored_compressed(tmp_path: Path) -> None:
-    tree = {"children": [{"text": "x" * 50}] * 200}
-    with RunStore(tmp_path) as store:
-        store.write_tree("ab12", 3, tree)
-    assert read_tree(tmp_path, "ab12", 3) == tree
-    assert read_tree(tmp_path, "ab12", 4) is None
-    assert (tmp_path / "trees" / "ab12-3.json.zst").stat().st_size < 500
