@@ -59,7 +59,7 @@ class StoredTree:
 
 
 def read_trees(path: Path | str) -> Iterator[StoredTree]:
-    """Yield every tree that a run has stored, in the order in which the searches ended; nothing for a run without trees.
+    """Yield every tree that a run has stored, in the order in which the searches ended (none if it kept none).
 
     Trees whose search is not in the log (the run was killed between the two) are left out. UserError if the folder is
     no run, or the file is damaged.
