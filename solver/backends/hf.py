@@ -11,11 +11,16 @@ from typing import Any
 
 from rstar_eval.errors import UserError
 from rstar_eval.solver.backends.engine import Sampling, no_room
+from rstar_eval.solver.backends.hf_cache import register_attention
 from rstar_eval.solver.backends.hf_decoder import Decoder
+from rstar_eval.solver.backends.hf_text import pieces_of
 from rstar_eval.solver.backends.spec import PolicySpec
 from rstar_eval.solver.types import Prompt, SampleResult
 
 DEFAULT_PARALLEL = 32
+SMALL, SMALL_PARALLEL = 50_000_000, 128
+"""A model of fewer parameters computes more sequences at once by default: a step's cost is then mostly its own, not the
+sequences'."""
 
 
 class HFEngine:
@@ -33,8 +38,9 @@ class HFEngine:
             lambda ids: str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)),
             eos_tokens(model, tokenizer),
             parallel,
+            pieces_of(tokenizer),
         )
-        self.concurrency = parallel
+        self.concurrency = min(parallel, DEFAULT_PARALLEL)
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> SampleResult:
         """Return the continuations (engine.Engine.generate). Cancelling the call frees the model's rows at once."""
@@ -106,6 +112,8 @@ def load(spec: PolicySpec) -> tuple[HFEngine, bool]:
         model = transformers.AutoModelForCausalLM.from_pretrained(
             path, dtype=getattr(torch, dtype), local_files_only=True
         )
+        if model._supports_attention_backend:
+            model.set_attn_implementation(register_attention())
         model = model.to(device).eval()
     # The loaders raise whatever the files make them raise; all of it means that this is no loadable model.
     except Exception as error:  # noqa: BLE001
@@ -127,7 +135,8 @@ def load(spec: PolicySpec) -> tuple[HFEngine, bool]:
         "device": device,
         "dtype": dtype,
     }
-    parallel = spec.integer("parallel", DEFAULT_PARALLEL)
+    small = model.num_parameters() < SMALL
+    parallel = spec.integer("parallel", SMALL_PARALLEL if small else DEFAULT_PARALLEL)
     context = min(spec.integer("ctx", longest), longest)
     engine = HFEngine(model, tokenizer, parallel=parallel, context=context, identity=identity)
     return engine, bool(tokenizer.chat_template)

@@ -1,44 +1,46 @@
 """A batch of sequences that are generated together and come and go one by one (continuous batching).
 
-The key-value cache has one row a sequence. Rows of unequal length are padded on the left; a sequence that ends takes
-its row with it, and columns that only padding is left in are cut off.
+Each sequence has a slot of the key-value cache. The slots in use are always the first ones: when a sequence ends, the
+last one moves into its slot.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from rstar_eval.solver.backends.hf_cache import PromptCache, Slots
 from rstar_eval.solver.backends.hf_text import TextStream
 from rstar_eval.solver.types import Completion, FinishReason
 
 
 @dataclass(slots=True)
 class Row:
-    """One sequence: the place of its completion in its request, its text, its random numbers, its settings, and its
-    log-probability so far (None: not asked for)."""
+    """One sequence: the place of its completion in its request, its text, its random numbers in [0, 1) (one a token),
+    its settings, its log-probability so far (None: not asked for), the tokens in its slot, and the last one, which is
+    not in it yet."""
 
     owner: Any
     index: int
     stream: TextStream
-    random: Any
+    random: Iterator[float]
     temperature: float
     top_p: float
     max_tokens: int
     logprob: float | None = None
+    length: int = 0
     last: int = 0
 
     def take(self, token: int, eos: frozenset[int]) -> Completion | None:
         """Add a token; return the completion if it ends the sequence."""
-        finish: FinishReason
         self.last = token
         if token in eos:
             return self._end("eos", self.stream.tokens + 1)
         if self.stream.push(token):
             return self._end("stop", self.stream.tokens)
         if self.stream.tokens >= self.max_tokens:
-            finish = "length"
-            return self._end(finish, self.stream.tokens)
+            return self._end("length", self.stream.tokens)
         return None
 
     def _end(self, finish: FinishReason, tokens: int) -> Completion:
@@ -49,56 +51,44 @@ class Row:
 
 
 class Batch:
-    """The running sequences and their shared cache. `layers` are (keys, values) of shape rows x heads x columns x
-    size; `mask` is 1 where a row has a token (rows x columns)."""
+    """The running sequences; `rows[i]` has slot i."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: Any) -> None:
         self.rows: list[Row] = []
-        self.layers: list[tuple[Any, Any]] = []
-        self.mask: Any = None
+        self._model = model
+        self._slots = Slots(model)
 
-    def join(self, rows: list[Row], layers: list[tuple[Any, Any]]) -> None:
-        """Add sequences that have the same prompt; `layers` is that prompt's cache, of one row."""
-        import torch
-        import torch.nn.functional as functional
-
-        count, length = len(rows), layers[0][0].shape[2]
-        fresh = [(k.expand(count, -1, -1, -1), v.expand(count, -1, -1, -1)) for k, v in layers]
-        mask = torch.ones((count, length), dtype=torch.long, device=layers[0][0].device)
-        if self.rows:
-            columns = max(length, self.mask.shape[1])
-
-            def padded(tensor: Any, width: int) -> Any:
-                return functional.pad(tensor, (0, 0, columns - width, 0))
-
-            old = self.mask.shape[1]
-            fresh = [
-                (
-                    torch.cat([padded(old_k, old), padded(k, length)]),
-                    torch.cat([padded(old_v, old), padded(v, length)]),
-                )
-                for (old_k, old_v), (k, v) in zip(self.layers, fresh, strict=True)
-            ]
-            mask = torch.cat(
-                [functional.pad(self.mask, (columns - old, 0)), functional.pad(mask, (columns - length, 0))]
-            )
-        self.layers, self.mask = fresh, mask
+    def join(self, rows: list[Row], prompt: PromptCache) -> None:
+        """Add sequences that have the same prompt, whose cache is `prompt`."""
+        length = prompt[0][0].shape[1]
+        for row in rows:
+            row.length = length
+        self._slots.reserve(len(self.rows) + len(rows), length + 1)
+        self._slots.put(len(self.rows), len(rows), prompt)
         self.rows += rows
 
-    def keep(self, places: list[int]) -> None:
-        """Keep only the rows at `places`, and only columns in which one of them has a token."""
-        if len(places) == len(self.rows):
-            return
-        self.rows = [self.rows[place] for place in places]
-        if not places:
-            self.layers, self.mask = [], None
-            return
+    def step(self) -> Any:
+        """Compute each sequence's last token and return what may follow it (logits, rows x vocabulary)."""
         import torch
 
-        index = torch.tensor(places, device=self.mask.device)
-        mask = self.mask.index_select(0, index)
-        first = int(mask.any(0).nonzero()[0])
-        self.mask = mask[:, first:]
-        self.layers = [
-            (k.index_select(0, index)[:, :, first:], v.index_select(0, index)[:, :, first:]) for k, v in self.layers
-        ]
+        rows, device = self.rows, self._model.device
+        tokens = torch.tensor([[row.last] for row in rows], device=device)
+        starts = torch.tensor([row.length for row in rows], device=device)
+        width = max(row.length for row in rows) + 1
+        logits = self._slots.forward(tokens, starts, 1, width)
+        for row in rows:
+            row.length += 1
+        return logits[:, -1]
+
+    def keep(self, places: list[int]) -> None:
+        """Keep only the rows at `places` (ascending)."""
+        count = len(places)
+        if count == len(self.rows):
+            return
+        holes = sorted(set(range(count)).difference(places))
+        movers = [place for place in places if place >= count]
+        if movers:
+            self._slots.move(movers, holes, max(self.rows[place].length for place in movers))
+        for hole, mover in zip(holes, movers, strict=True):
+            self.rows[hole] = self.rows[mover]
+        del self.rows[count:]

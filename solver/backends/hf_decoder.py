@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,17 +13,25 @@ from typing import Any
 from rstar_eval.errors import BackendError
 from rstar_eval.solver.backends.engine import Sampling
 from rstar_eval.solver.backends.hf_batch import Batch, Row
+from rstar_eval.solver.backends.hf_cache import PromptCache, Prompts, Slots
 from rstar_eval.solver.backends.hf_sample import log_probabilities, next_tokens
-from rstar_eval.solver.backends.hf_text import Decode, TextStream
+from rstar_eval.solver.backends.hf_text import Decode, Pieces, TextStream
 from rstar_eval.solver.types import Completion
 
-Layers = list[tuple[Any, Any]]
+UNIFORMS = 32
+"""Random numbers of a sequence that are drawn at once."""
+PREFILL_ROWS = 8
+"""Most prompts that are computed at once."""
+PREFILL_TOKENS = 4096
+"""Most new prompt tokens that are computed at once, padding counted; a longer prompt goes alone."""
+PROMPT_BYTES = 256 << 20
+"""Most memory for the caches of earlier prompts."""
 
 
 @dataclass(eq=False, slots=True)
 class Job:
     """A request: its prompt's tokens, how to sample, and the future of its completions. After its prompt is computed,
-    `layers` holds the prompt's cache and `logits` what follows it."""
+    `cache` holds the prompt's keys and values and `logits` what follows it."""
 
     prompt: list[int]
     sampling: Sampling
@@ -31,23 +39,28 @@ class Job:
     done: Future[tuple[Completion, ...]]
     completions: dict[int, Completion] = field(default_factory=dict)
     started: int = 0
-    layers: Layers = field(default_factory=list)
+    cache: PromptCache = field(default_factory=list)
     logits: Any = None
 
 
 class Decoder:
     """Runs a causal model on up to `parallel` sequences at a time, in a thread of its own."""
 
-    def __init__(self, model: Any, decode: Decode, eos: frozenset[int], parallel: int) -> None:
+    def __init__(
+        self, model: Any, decode: Decode, eos: frozenset[int], parallel: int, pieces: Pieces | None = None
+    ) -> None:
         self._model = model
         self._decode = decode
+        self._pieces = pieces
         self._eos = eos
         self._parallel = parallel
         self._waiting: deque[Job] = deque()
-        self._batch = Batch()
-        self._shared: tuple[list[int], Layers] = ([], [])
+        self._batch = Batch(self._model)
+        self._prompts = Prompts(PROMPT_BYTES)
+        self._prefill_slots = Slots(self._model)
         self._wake = threading.Condition()
         self._closed = False
+        self._cancelled = False
         self._thread = threading.Thread(target=self._run, name="rstar-eval-decoder", daemon=True)
         self._thread.start()
 
@@ -58,12 +71,18 @@ class Decoder:
             if self._closed:
                 raise BackendError("the model has been closed")
             self._waiting.append(Job(prompt, sampling, max_tokens, done))
+            done.add_done_callback(self._note_cancelled)
             self._wake.notify()
         return done
 
     def share(self, prompt: list[int]) -> None:
-        """Compute tokens with which prompts will begin once; used for every prompt that does begin with them."""
-        self._shared = (prompt, self._forward(prompt, [])[1])
+        """Compute tokens with which prompts will begin once; used for every prompt that does begin with them. To be
+        called before the first request."""
+        import torch
+
+        with torch.inference_mode():
+            [(_, cache)] = self._prefill([prompt])
+        self._prompts.add(prompt, cache, pinned=True)
 
     def close(self) -> None:
         """End the thread; what is still running fails with BackendError. May be called twice."""
@@ -73,6 +92,12 @@ class Decoder:
         self._thread.join()
 
     def _run(self) -> None:
+        import torch
+
+        with torch.inference_mode():
+            self._serve()
+
+    def _serve(self) -> None:
         while True:
             with self._wake:
                 while not (self._closed or self._waiting or self._batch.rows):
@@ -93,12 +118,19 @@ class Decoder:
         with self._wake:
             jobs = {id(job): job for job in (*self._waiting, *(row.owner for row in self._batch.rows))}
             self._waiting.clear()
-        self._batch = Batch()
+        self._batch = Batch(self._model)
         for job in jobs.values():
             if job.done.set_running_or_notify_cancel():
                 job.done.set_exception(error)
 
+    def _note_cancelled(self, done: Future[tuple[Completion, ...]]) -> None:
+        if done.cancelled():
+            self._cancelled = True
+
     def _drop_cancelled(self) -> None:
+        if not self._cancelled:
+            return
+        self._cancelled = False
         with self._wake:
             self._waiting = deque(job for job in self._waiting if not job.done.cancelled())
         self._batch.keep([i for i, row in enumerate(self._batch.rows) if not row.owner.done.cancelled()])
@@ -109,75 +141,82 @@ class Decoder:
             with self._wake:
                 if not self._waiting:
                     return
-                job = self._waiting[0]
-            if job.logits is None:
-                job.logits, job.layers = self._prefill(job.prompt)
+                waiting = list(self._waiting)
+            self._compute_prompts(waiting)
+            job = waiting[0]
             count = min(self._parallel - len(self._batch.rows), job.sampling.n - job.started)
             rows = [self._row(job, job.started + i) for i in range(count)]
             job.started += count
             kept = self._take(rows, job.logits.expand(count, -1))
             if kept:
-                self._batch.join([rows[i] for i in kept], job.layers)
+                self._batch.join([rows[i] for i in kept], job.cache)
             if job.started == job.sampling.n:
-                job.layers, job.logits = [], None
+                job.cache, job.logits = [], None
                 with self._wake:
                     self._waiting.popleft()
 
-    def _row(self, job: Job, index: int) -> Row:
-        import numpy
+    def _compute_prompts(self, waiting: list[Job]) -> None:
+        """Compute the prompt of the first waiting request, and with it those of the next ones that will find a row."""
+        if waiting[0].logits is not None:
+            return
+        free = self._parallel - len(self._batch.rows)
+        jobs: list[Job] = []
+        longest = 0
+        for job in waiting[:PREFILL_ROWS]:
+            if job.logits is not None:
+                break
+            longest = max(longest, len(job.prompt))
+            if jobs and (free <= 0 or longest * (len(jobs) + 1) > PREFILL_TOKENS):
+                break
+            jobs.append(job)
+            free -= job.sampling.n
+        for job, (logits, cache) in zip(jobs, self._prefill([job.prompt for job in jobs]), strict=True):
+            job.logits, job.cache = logits, cache
+            self._prompts.add(job.prompt, cache)
 
-        random = numpy.random.Generator(numpy.random.Philox(key=(job.sampling.seed + index) % 2**64))
-        stream = TextStream(self._decode, job.prompt, job.sampling.stops)
+    def _row(self, job: Job, index: int) -> Row:
+        random = _uniforms((job.sampling.seed + index) % 2**64)
+        stream = TextStream(self._decode, job.prompt, job.sampling.stops, self._pieces)
         wanted = job.sampling
         start = 0.0 if wanted.logprobs else None
         return Row(job, index, stream, random, wanted.temperature, wanted.top_p, job.max_tokens, start)
 
-    def _prefill(self, prompt: list[int]) -> tuple[Any, Layers]:
-        tokens, layers = self._shared
-        common = len(tokens) if 0 < len(tokens) < len(prompt) and prompt[: len(tokens)] == tokens else 0
-        return self._forward(prompt[common:], layers if common else [])
-
-    def _forward(self, tokens: Sequence[int], layers: Layers) -> tuple[Any, Layers]:
-        """Return the logits after `tokens` that follow the cache `layers` (one row), and the cache after them."""
+    def _prefill(self, prompts: Sequence[Sequence[int]]) -> list[tuple[Any, PromptCache]]:
+        """Return for each prompt the logits after it (1 x vocabulary) and its cache. What an earlier prompt has in
+        common with it is not computed again."""
         import torch
 
         device = self._model.device
-        start = layers[0][0].shape[2] if layers else 0
-        cache = _cache(layers)
-        with torch.inference_mode():
-            out = self._model(
-                input_ids=torch.tensor([list(tokens)], device=device),
-                position_ids=torch.arange(start, start + len(tokens), device=device)[None],
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-        return out.logits[:, -1], [(layer.keys, layer.values) for layer in cache.layers]
+        known = [self._prompts.longest(prompt) for prompt in prompts]
+        starts = [cache[0][0].shape[1] if cache else 0 for cache in known]
+        fresh = [list(prompt[start:]) for prompt, start in zip(prompts, starts, strict=True)]
+        count = max(map(len, fresh))
+        width = max(starts) + count
+        self._prefill_slots.reserve(len(prompts), width)
+        for row, cache in enumerate(known):
+            if cache:
+                self._prefill_slots.put(row, 1, cache)
+        ends = sorted({len(tokens) - 1 for tokens in fresh})
+        # Rows are padded behind their end: what is written there is hidden, and overwritten later.
+        logits = self._prefill_slots.forward(
+            torch.tensor([tokens + tokens[-1:] * (count - len(tokens)) for tokens in fresh], device=device),
+            torch.tensor(starts, device=device),
+            torch.tensor(ends, device=device),
+            width,
+        )
+        return [
+            (logits[row, ends.index(len(fresh[row]) - 1)][None], self._prefill_slots.get(row, len(prompt)))
+            for row, prompt in enumerate(prompts)
+        ]
 
     def _step(self) -> None:
         """Generate one token for every running sequence."""
-        import torch
-
-        batch = self._batch
-        device = batch.mask.device
-        positions = batch.mask.sum(1, keepdim=True)
-        batch.mask = torch.cat([batch.mask, torch.ones_like(batch.mask[:, :1])], dim=1)
-        cache = _cache(batch.layers)
-        with torch.inference_mode():
-            out = self._model(
-                input_ids=torch.tensor([[row.last] for row in batch.rows], device=device),
-                attention_mask=batch.mask,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-        batch.layers = [(layer.keys, layer.values) for layer in cache.layers]
-        batch.keep(self._take(batch.rows, out.logits[:, -1]))
+        logits = self._batch.step()
+        self._batch.keep(self._take(self._batch.rows, logits))
 
     def _take(self, rows: list[Row], logits: Any) -> list[int]:
         """Sample a token for each row, hand over what ended, and return the places of the rows that go on."""
-        uniforms = [float(row.random.random()) for row in rows]
+        uniforms = [next(row.random) for row in rows]
         tokens = next_tokens(logits, uniforms, [row.temperature for row in rows], [row.top_p for row in rows])
         if any(row.logprob is not None for row in rows):
             for row, logprob in zip(rows, log_probabilities(logits, tokens), strict=True):
@@ -196,14 +235,13 @@ class Decoder:
         return going
 
 
-def _cache(layers: Layers) -> Any:
-    """Return a transformers cache that begins with `layers`; these are never written to."""
-    from transformers import DynamicCache
+def _uniforms(seed: int) -> Iterator[float]:
+    """Yield the random numbers of one sequence: those of Philox with `seed` as its key."""
+    import numpy
 
-    cache = DynamicCache()
-    for i, (keys, values) in enumerate(layers):
-        cache.update(keys, values, i)
-    return cache
+    random = numpy.random.Generator(numpy.random.Philox(key=seed))
+    while True:
+        yield from random.random(UNIFORMS).tolist()
 
 
 def _mend(error: Exception) -> str:

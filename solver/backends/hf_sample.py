@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-HEAD = 256
-"""Most likely tokens that are looked at first; a row whose nucleus is larger gets the whole vocabulary sorted."""
+HEADS = (32, 1024)
+"""Most likely tokens that are looked at first, and next by the rows whose nucleus is larger; then all are sorted."""
 
 
 def next_tokens(
@@ -21,23 +21,39 @@ def next_tokens(
     import torch
 
     device = logits.device
+    settings = torch.tensor([*zip(uniforms, temperatures, top_ps, strict=True)], dtype=torch.float64, device=device)
+    uniform, top_p = settings[:, 0], settings[:, 2]
     logits = logits.float()
-    greedy = torch.tensor([t == 0 for t in temperatures], device=device)
-    scale = torch.tensor([t or 1.0 for t in temperatures], device=device)
-    probabilities = torch.softmax(logits / scale[:, None], dim=-1)
-    top_p = torch.tensor(top_ps, device=device)
-    uniform = torch.tensor(uniforms, dtype=torch.float64, device=device)
-    head = min(HEAD, logits.shape[-1])
-    values, indices = torch.topk(probabilities, head, dim=-1)
-    chosen = indices.gather(1, _pick(values, uniform, top_p)[:, None])[:, 0]
-    wide = (values.sum(-1) < top_p) & ~greedy
-    if head < logits.shape[-1] and bool(wide.any()):
-        rows = wide.nonzero()[:, 0]
-        values, order = torch.sort(probabilities[rows], dim=-1, descending=True)
-        chosen[rows] = order.gather(1, _pick(values, uniform[rows], top_p[rows])[:, None])[:, 0]
-    chosen = torch.where(greedy, logits.argmax(-1), chosen)
-    tokens: list[int] = chosen.tolist()
-    return tokens
+    if min(temperatures) > 0:
+        probabilities = torch.softmax(logits / settings[:, 1:2].float(), dim=-1)
+    else:
+        # In a distribution that is all at one place, every number falls there.
+        greedy = settings[:, 1] == 0
+        probabilities = torch.softmax(logits / settings[:, 1:2].float().masked_fill(greedy[:, None], 1.0), dim=-1)
+        best = torch.zeros_like(probabilities).scatter_(1, logits.argmax(-1, keepdim=True), 1.0)
+        probabilities = torch.where(greedy[:, None], best, probabilities)
+    chosen = torch.empty(len(uniforms), dtype=torch.long, device=device)
+    rows = None
+    for head in (*HEADS, logits.shape[-1]):
+        if head < logits.shape[-1]:
+            values, order = torch.topk(probabilities, head, dim=-1)
+        else:
+            values, order = torch.sort(probabilities, dim=-1, descending=True, stable=True)
+        places, wide = _pick(values, uniform, top_p)
+        tokens = order.gather(1, places[:, None])[:, 0]
+        if rows is None:
+            chosen = tokens
+        else:
+            chosen[rows] = tokens
+        if head >= logits.shape[-1]:
+            break
+        left = wide.nonzero()[:, 0]
+        if not len(left):
+            break
+        rows = left if rows is None else rows[left]
+        probabilities, uniform, top_p = probabilities[left], uniform[left], top_p[left]
+    result: list[int] = chosen.tolist()
+    return result
 
 
 def log_probabilities(logits: Any, tokens: Sequence[int]) -> list[float]:
@@ -50,15 +66,16 @@ def log_probabilities(logits: Any, tokens: Sequence[int]) -> list[float]:
     return values
 
 
-def _pick(values: Any, uniform: Any, top_p: Any) -> Any:
-    """Return for each row the place in its descending probabilities at which its uniform number falls."""
+def _pick(values: Any, uniform: Any, top_p: Any) -> tuple[Any, Any]:
+    """Return for each row the place in its descending probabilities at which its uniform number falls, and whether
+    its nucleus may be larger than these (the place then means nothing)."""
     import torch
 
-    values = values.double()
-    cumulative = values.cumsum(-1)
-    nucleus = torch.where(cumulative - values < top_p[:, None], values, 0.0)
-    nucleus[:, 0] = values[:, 0]  # top_p 0 keeps the most likely token
-    cumulative = nucleus.cumsum(-1)
-    places = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)[:, 0]
+    cumulative = values.double().cumsum(-1)
+    # The nucleus ends with the first token that brings its mass to top_p; top_p 0 keeps the most likely token.
+    last = torch.searchsorted(cumulative, top_p[:, None].contiguous())
+    wide = last[:, 0] >= values.shape[-1]
+    last = last.clamp_(max=values.shape[-1] - 1)
+    places = torch.searchsorted(cumulative, (uniform[:, None] * cumulative.gather(1, last)).contiguous(), right=True)
     # Rounding may put the number at the very end: the last token of the nucleus is then the right one.
-    return torch.minimum(places, (nucleus > 0).sum(-1) - 1)
+    return torch.minimum(places, last)[:, 0], wide

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rstar_eval.solver.backends import hf_batch
 from rstar_eval.solver.backends.engine import Sampling, cut_at_stop
 from rstar_eval.solver.backends.hf import HFEngine, load
-from rstar_eval.solver.backends.hf_text import TextStream
+from rstar_eval.solver.backends.hf_text import TextStream, pieces_of
 from rstar_eval.solver.backends.spec import parse_policy_spec
 from rstar_eval.solver.types import Prompt, SampleResult
 
@@ -37,6 +37,23 @@ def test_text_stream_of_bytes_is_the_text_cut_at_its_first_stop(text: str, stops
         assert stream.stop in stops
         assert text.startswith(stream.text + stream.stop)
         assert not any(stop in stream.text for stop in stops)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model: Path) -> Any:
+    return pytest.importorskip("transformers").AutoTokenizer.from_pretrained(tiny_model)
+
+
+@given(st.lists(st.integers(0, 319), max_size=12))
+@settings(max_examples=200, deadline=None)
+def test_tokens_decoded_one_by_one_are_the_text_of_all(tokenizer: Any, ids: list[int]) -> None:
+    pieces = pieces_of(tokenizer)
+    assert pieces is not None
+    stream = TextStream(decode_bytes, [], (), pieces)
+    for token in ids:
+        stream.push(token)
+    stream.finish()
+    assert (stream.text, stream.tokens) == (tokenizer.decode(ids, clean_up_tokenization_spaces=False), len(ids))
 
 
 def test_incomplete_character_at_the_end_is_given_out_once() -> None:
@@ -179,18 +196,25 @@ def test_sampling_follows_the_distribution() -> None:
     assert (cold / draws).tolist() == pytest.approx(squares, abs=2e-3)
 
 
-@given(st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=4), st.floats(0, 1), st.integers(0, 3))
+@given(
+    st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=4),
+    st.floats(0, 1),
+    st.integers(0, 3),
+    st.sampled_from([0.1, 3.0]),
+)
 @settings(max_examples=30, deadline=None)
-def test_nucleus_larger_than_the_head_equals_a_full_sort(uniforms: list[float], top_p: float, seed: int) -> None:
+def test_nucleus_larger_than_the_head_equals_a_full_sort(
+    uniforms: list[float], top_p: float, seed: int, spread: float
+) -> None:
     torch = pytest.importorskip("torch")
     from rstar_eval.solver.backends import hf_sample
 
-    logits = torch.randn((len(uniforms), 1000), generator=torch.Generator().manual_seed(seed)) * 0.1
+    logits = torch.randn((len(uniforms), 1500), generator=torch.Generator().manual_seed(seed)) * spread
     rows = len(uniforms)
     short = hf_sample.next_tokens(logits, uniforms, [1.0] * rows, [top_p] * rows)
-    head, hf_sample.HEAD = hf_sample.HEAD, 1000
+    heads, hf_sample.HEADS = hf_sample.HEADS, ()
     try:
         whole = hf_sample.next_tokens(logits, uniforms, [1.0] * rows, [top_p] * rows)
     finally:
-        hf_sample.HEAD = head
+        hf_sample.HEADS = heads
     assert short == whole

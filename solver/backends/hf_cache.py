@@ -1,0 +1,238 @@
+"""The key-value cache of many sequences of unequal length, written in place.
+
+A *slot* is the room of one sequence: row i of every layer's keys and values (rows x heads x columns x size), the token
+at position p in column p. Columns behind a sequence's length hold whatever was there; the mask hides them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+ATTENTION = "rstar_eval_slots"
+"""Name under which our attention function is registered with transformers."""
+COLUMN_STEP = 16
+"""Columns that are looked at are a multiple of this."""
+
+PromptCache = list[tuple[Any, Any]]
+"""A prompt's keys and values, a pair a layer, each heads x tokens x size."""
+
+
+class Slots:
+    """Room for sequences of one model. Grows when more is needed."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._cache, self._layers = _slot_cache(model)
+        self._rows = 0
+        self._columns = 0
+
+    def forward(self, tokens: Any, starts: Any, keep: Any, width: int) -> Any:
+        """Run the model on the next tokens of the first sequences and return logits (rows x kept places x vocabulary).
+
+        tokens: rows x new tokens. starts: how many tokens each row's slot holds. keep: places among the new tokens
+        whose logits are returned. width: the columns in use after them, at least the largest start + new tokens.
+        """
+        import torch
+
+        model = self._model
+        rows, count = tokens.shape
+        width = -(-width // COLUMN_STEP) * COLUMN_STEP
+        self.reserve(rows, width)
+        positions = starts[:, None]
+        if count > 1:
+            positions = positions + torch.arange(count, device=tokens.device)
+        index = torch.arange(rows, device=tokens.device)[:, None]
+        for layer in self._layers:
+            layer.place(index, positions, rows, width)
+        hidden = torch.arange(width, device=tokens.device) > positions[:, None, :, None]
+        mask = torch.zeros(hidden.shape, dtype=model.dtype, device=tokens.device)
+        mask = mask.masked_fill_(hidden, torch.finfo(model.dtype).min)
+        out = model(
+            input_ids=tokens,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=keep,
+        )
+        return out.logits
+
+    def reserve(self, rows: int, columns: int) -> None:
+        """Make room for at least `rows` sequences of `columns` tokens; what is stored stays."""
+        if rows <= self._rows and columns <= self._columns:
+            return
+        # Doubling keeps the number of copies small while sequences grow.
+        self._rows = max(rows, self._rows)
+        self._columns = columns if columns <= self._columns else max(columns, 2 * self._columns)
+        for layer in self._layers:
+            layer.resize(self._rows, self._columns)
+
+    def put(self, first: int, count: int, prompt: PromptCache) -> None:
+        """Write a prompt's cache into the slots `first` to `first + count - 1`."""
+        length = prompt[0][0].shape[1]
+        for layer, (keys, values) in zip(self._layers, prompt, strict=True):
+            layer.resize(self._rows, self._columns, (keys, values))
+            layer.keys_all[first : first + count, :, :length] = keys
+            layer.values_all[first : first + count, :, :length] = values
+
+    def get(self, row: int, length: int) -> PromptCache:
+        """Return a copy of the first `length` tokens of a slot."""
+        return [
+            (layer.keys_all[row, :, :length].clone(), layer.values_all[row, :, :length].clone())
+            for layer in self._layers
+        ]
+
+    def move(self, sources: Sequence[int], targets: Sequence[int], width: int) -> None:
+        """Copy the first `width` columns of slots `sources` into slots `targets`, in order."""
+        import torch
+
+        for layer in self._layers:
+            source = torch.tensor(sources, device=layer.keys_all.device)
+            for tensor in (layer.keys_all, layer.values_all):
+                tensor[list(targets), :, :width] = tensor[source, :, :width]
+
+
+class Prompts:
+    """Prompts' caches, the least recently used dropped first. The next step's prompt begins with that of this step."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._left = most_bytes
+        self._entries: OrderedDict[tuple[int, ...], PromptCache] = OrderedDict()
+        self._lengths: dict[int, int] = {}
+        self._pinned: tuple[int, ...] | None = None
+
+    def longest(self, prompt: Sequence[int]) -> PromptCache | None:
+        """Return the cache of the longest stored beginning of `prompt`, at most all but its last token."""
+        for length in sorted(self._lengths, reverse=True):
+            if length < len(prompt):
+                key = tuple(prompt[:length])
+                found = self._entries.get(key)
+                if found is not None:
+                    self._entries.move_to_end(key)
+                    return found
+        return None
+
+    def add(self, prompt: Sequence[int], cache: PromptCache, *, pinned: bool = False) -> None:
+        """Store a prompt's cache; a pinned one is never dropped (one at a time)."""
+        key = tuple(prompt)
+        if key in self._entries:
+            return
+        if pinned:
+            self._pinned = key
+        self._entries[key] = cache
+        self._lengths[len(key)] = self._lengths.get(len(key), 0) + 1
+        self._left -= _bytes(cache)
+        while self._left < 0 and len(self._entries) > 1:
+            oldest = next(entry for entry in self._entries if entry != self._pinned)
+            if oldest == key:
+                return
+            self._left += _bytes(self._entries.pop(oldest))
+            self._lengths[len(oldest)] -= 1
+            if not self._lengths[len(oldest)]:
+                del self._lengths[len(oldest)]
+
+
+def _bytes(cache: PromptCache) -> int:
+    return sum(keys.nbytes + values.nbytes for keys, values in cache)
+
+
+def _slot_cache(model: Any) -> tuple[Any, list[Any]]:
+    """Return a transformers cache whose layers write into slots, and those layers."""
+    import torch
+    from transformers import Cache
+    from transformers.cache_utils import CacheLayerMixin
+
+    class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
+        """One layer's slots. `place` says where the next call writes and what it may look at."""
+
+        keys_all: Any = None
+        values_all: Any = None
+
+        def place(self, index: Any, positions: Any, rows: int, width: int) -> None:
+            self.index, self.positions, self.rows, self.width = index, positions, rows, width
+
+        def resize(self, rows: int, columns: int, like: tuple[Any, Any] | None = None) -> None:
+            self.size = (rows, columns)
+            if self.keys_all is not None:
+                self.keys_all, self.values_all = (
+                    _grown(tensor, rows, columns) for tensor in (self.keys_all, self.values_all)
+                )
+            elif like is not None:
+                # Zeros, not garbage: a hidden column still meets the values, times 0.
+                self.keys_all, self.values_all = (
+                    torch.zeros((rows, one.shape[-3], columns, one.shape[-1]), dtype=one.dtype, device=one.device)
+                    for one in like
+                )
+
+        def lazy_initialization(self, key_states: Any, value_states: Any) -> None:
+            self.resize(*self.size, (key_states, value_states))
+
+        def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+            if self.keys_all is None:
+                self.lazy_initialization(key_states, value_states)
+            self.keys_all[self.index, :, self.positions] = key_states.transpose(1, 2)
+            self.values_all[self.index, :, self.positions] = value_states.transpose(1, 2)
+            return self.keys_all[: self.rows, :, : self.width], self.values_all[: self.rows, :, : self.width]
+
+        def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+            return self.width, 0
+
+        def get_seq_length(self) -> int:
+            return self.width
+
+        def get_max_length(self) -> int:
+            return -1
+
+    layers = [SlotLayer() for _ in range(model.config.get_text_config().num_hidden_layers)]
+    return Cache(layers=layers), layers
+
+
+def _grown(tensor: Any, rows: int, columns: int) -> Any:
+    import torch
+
+    if tensor.shape[0] >= rows and tensor.shape[2] >= columns:
+        return tensor
+    grown = torch.zeros(
+        (max(rows, tensor.shape[0]), tensor.shape[1], max(columns, tensor.shape[2]), tensor.shape[3]),
+        dtype=tensor.dtype,
+        device=tensor.device,
+    )
+    grown[: tensor.shape[0], :, : tensor.shape[2]] = tensor
+    return grown
+
+
+def register_attention() -> str:
+    """Make our attention function known to transformers and return its name.
+
+    It is scaled-dot-product attention that does not repeat keys and values for grouped queries: the queries of a group
+    are treated as one head's. transformers repeats them, which for one new token a row copies the whole cache.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(ATTENTION, _attend)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+    return ATTENTION
+
+
+def _attend(
+    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None, **kwargs: Any
+) -> tuple[Any, None]:
+    import torch.nn.functional as functional
+
+    rows, heads, count, size = query.shape
+    group = heads // key.shape[1]
+    if attention_mask is None or group == 1:
+        out = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=attention_mask, is_causal=attention_mask is None and count > 1,
+            scale=scaling, enable_gqa=group > 1,
+        )  # fmt: skip
+    else:
+        if count > 1:
+            attention_mask = attention_mask.repeat(1, 1, group, 1)
+        grouped = query.reshape(rows, key.shape[1], group * count, size)
+        out = functional.scaled_dot_product_attention(grouped, key, value, attn_mask=attention_mask, scale=scaling)
+        out = out.view(rows, heads, count, value.shape[-1])
+    return out.transpose(1, 2).contiguous(), None
