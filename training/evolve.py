@@ -114,7 +114,8 @@ class Evolution:
         if number == 1 and self.config.bootstrap:
             policy = self.config.bootstrap
         folder = self._round(number) / "search"
-        cost = self._run(folder, "pool", policy, self._guide(number), plan.search, ("search", number), training=True)
+        run = self._run(folder, policy, self._guide(number), plan.search, ("search", number), training=True)
+        cost = self._do(self._round(number), "search", [run])
         return self._search_figures([folder], cost)
 
     def _more(self, number: int) -> dict[str, Any]:
@@ -126,9 +127,8 @@ class Evolution:
         folder, policy = self._round(number) / "more", self.config.policy(str(self.policy(number - 1)))
         if not left:
             return {"problems": 0}
-        cost = self._run(
-            folder, "pool", policy, self._guide(number), plan.more, ("more", number), training=True, only=left
-        )
+        run = self._run(folder, policy, self._guide(number), plan.more, ("more", number), training=True, only=left)
+        cost = self._do(self._round(number), "more", [run])
         return {"problems": len(left), **self._search_figures([folder], cost)}
 
     def _data(self, number: int) -> dict[str, Any]:
@@ -168,24 +168,20 @@ class Evolution:
         """Measure pass@1 (greedy) on the validation task and, after a round, the search with its PPM and majority."""
         folder = self._round(number)
         policy = self.config.policy(str(folder / "policy" if number else self.base_policy()))
-        greedy = SearchConfig(
-            strategy="greedy", rollouts=1, max_depth=self.config.system2.max_depth,
-            max_block_tokens=self.config.system2.max_block_tokens,
-        )  # fmt: skip
-        limit, wide = self.config.greedy_limit, self.config.system2_limit
-        cost = self._run(folder / "greedy", "validation", policy, None, greedy, ("evaluate", number), limit=limit)
-        figures = {"pass1": score(self.runs(folder / "greedy")), **_cost(cost)}
-        system2 = self.config.system2
-        majority = replace(system2, strategy="majority", trees=1, rollouts_per_trajectory=1, choose="auto")
-        spent = self._run(folder / "majority", "validation", policy, None, majority, ("evaluate", number), limit=wide)
-        figures["majority"] = score(self.runs(folder / "majority"))
-        figures["seconds"] = round(figures["seconds"] + spent.seconds, 1)
+        wide = self.config.system2
+        greedy = replace(wide, strategy="greedy", rollouts=1, trees=1, rollouts_per_trajectory=1, choose="auto")
+        majority = replace(wide, strategy="majority", trees=1, rollouts_per_trajectory=1, choose="auto")
+        limit, purpose = self.config.system2_limit, ("evaluate", number)
+        runs = [
+            self._run(folder / "greedy", policy, None, greedy, purpose, limit=self.config.greedy_limit),
+            self._run(folder / "majority", policy, None, majority, purpose, limit=limit),
+        ]
         if number:
             ppm = self.config.reward("ppm", str(folder / "ppm"))
-            spent = self._run(folder / "system2", "validation", policy, ppm, system2, ("evaluate", number), limit=wide)
-            figures["system2"] = score(self.runs(folder / "system2"))
-            figures["seconds"] = round(figures["seconds"] + spent.seconds, 1)
-        return figures
+            runs.append(self._run(folder / "system2", policy, ppm, wide, purpose, limit=limit))
+        cost = self._do(folder, "evaluate", runs)
+        names = {"pass1": "greedy", "majority": "majority", **({"system2": "system2"} if number else {})}
+        return {key: score(self.runs(folder / name)) for key, name in names.items()} | _cost(cost)
 
     def _gate(self, number: int) -> dict[str, Any]:
         """Keep the round's policy unless its pass@1 is below the last one's by more than two standard errors."""
@@ -226,7 +222,6 @@ class Evolution:
     def _run(
         self,
         folder: Path,
-        problems: str,
         policy: str,
         reward: str | None,
         search: SearchConfig,
@@ -235,22 +230,25 @@ class Evolution:
         training: bool = False,
         only: list[str] | None = None,
         limit: int | None = None,
-    ) -> Cost:
-        """Search the pool or the validation problems, in as many processes as there are workers."""
-        chosen = self.pool if problems == "pool" else self.validation
+    ) -> dict[str, Any]:
+        """Return the description of a search for a job: of the pool (training) or of the validation problems."""
+        name, chosen = ("pool", self.pool) if training else ("validation", self.validation)
         seeded = replace(search, seed=derive_seed(self.config.seed, *purpose))
         settings = {"policy": policy, "reward": reward, "keep_trees": training, "search": asdict(seeded)}
         ids = only if only is not None else None if limit is None else [one.id for one in chosen[:limit]]
-        shared = {
-            "job": "search", "problems": str(self.folder / f"{problems}.jsonl"), "task": problems, "only": ids,
+        return {
+            "folder": str(folder), "problems": str(self.folder / f"{name}.jsonl"), "task": name, "only": ids,
             "sha256": derive_seed(line([to_data(one) for one in chosen])), "config": settings, "training": training,
-            "shards": self.config.workers,
         }  # fmt: skip
+
+    def _do(self, folder: Path, name: str, runs: Sequence[dict[str, Any]]) -> Cost:
+        """Do searches one after the other, each one's problems shared by as many processes as there are workers."""
+        shards = self.config.workers
         jobs = [
-            Job(f"{folder.name}-{shard}", {**shared, "shard": shard, "store": str(store)})
-            for shard, store in enumerate(self.shards(folder))
+            Job(f"{name}-{shard}", {"job": "search", "shard": shard, "shards": shards, "runs": list(runs)})
+            for shard in range(shards)
         ]
-        return run_jobs(folder.parent / "jobs", jobs, self.config.workers)
+        return run_jobs(folder / "jobs", jobs, shards)
 
     def _training(self, kind: str, rows: Path, base: Path, output: Path, settings: str, number: int) -> Job:
         config = replace(getattr(self.config, settings), seed=derive_seed(self.config.seed, "train", kind, number))
@@ -319,7 +317,7 @@ def round_figures(stages: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         one: dict[str, Any] = {"round": number, **{key: of.get("evaluate", {}).get(key) for key in _EVALUATED}}
         one["pool"] = of.get("data", {}).get("pool")
         one["gain"], one["kept"] = of.get("gate", {}).get("gain"), of.get("gate", {}).get("kept")
-        one["ppm_pairs"] = of.get("train", {}).get("ppm", {}).get("held_out_accuracy")
+        one["ppm_pairs"] = of.get("train", {}).get("ppm", {}).get("held_out", {}).get("accuracy")
         one["tokens"] = sum(of.get(name, {}).get("tokens", 0) for name in ("search", "more"))
         one["seconds"] = round(sum(stage.get("seconds", 0) for stage in of.values()))
         one["peak_mb"] = max((stage.get("peak_mb", 0) for stage in of.values()), default=0)

@@ -67,18 +67,23 @@ def judge(grader: str = "default") -> Callable[[Problem, str], bool]:
 
 
 def _search(job: dict[str, Any]) -> None:
+    """Do a shard's part of each search of the job, one after the other."""
+    for run in job["runs"]:
+        _search_shard(run, job["shard"], job["shards"])
+
+
+def _search_shard(run: dict[str, Any], shard: int, shards: int) -> None:
     """Search the problems of a shard. With `training` the searches are told the outcome of their answers."""
     import asyncio
 
     from rstar_eval.evaluate import run_problems
     from rstar_eval.runner import TaskRun
 
-    problems = read_problems(Path(job["problems"]))
-    if job["only"] is not None:
-        wanted = set(job["only"])
+    problems = read_problems(Path(run["problems"]))
+    if run["only"] is not None:
+        wanted = set(run["only"])
         problems = [problem for problem in problems if problem.id in wanted]
-    shard = tuple(problems[job["shard"] :: job["shards"]])
-    config = from_data(RunConfig, {**job["config"], "tasks": [job["task"]]}, "job")
+    config = from_data(RunConfig, {**run["config"], "tasks": [run["task"]]}, "job")
     right = judge()
 
     def outcome_of(problem: Problem) -> Outcome:
@@ -87,14 +92,12 @@ def _search(job: dict[str, Any]) -> None:
 
         return outcome
 
-    data = {
-        job["task"]: {"source": {"kind": "evolve", "sha256": job["sha256"]}, "problems": len(problems), "errata": 0}
-    }
-    done = run_problems(
-        config, [TaskRun(job["task"], shard)], data, Path(job["store"]), LogProgress(),
-        outcome_of if job["training"] else None,
-    )  # fmt: skip
-    if done.stopped:
+    source = {"kind": "evolve", "sha256": run["sha256"]}
+    data = {run["task"]: {"source": source, "problems": len(problems), "errata": 0}}
+    tasks = [TaskRun(run["task"], tuple(problems[shard::shards]))]
+    outcomes = outcome_of if run["training"] else None
+    store = Path(run["folder"]) / f"shard{shard}"
+    if run_problems(config, tasks, data, store, LogProgress(), outcomes).stopped:
         raise KeyboardInterrupt
 
 

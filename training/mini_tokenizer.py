@@ -31,7 +31,7 @@ ASKED, REPLY = (part for part in prompt_text("?").split("?"))
 """What stands before and after the question in the prompt."""
 MARKS = (ASKED, REPLY, CODE, END_STEP, END_CODE, OUTPUT, END_OUTPUT, ANSWER, END_ANSWER)
 PIECES = r"# Find how many|print\(|\\boxed\{| ?[A-Za-z_]+| ?[0-9]{1,2}| ?[^\sA-Za-z0-9]+|\n|\s"
-"""What a text is cut into before it is looked up; no piece spans two of these."""
+"""What the world's texts are cut into to find the words."""
 
 
 @cache
@@ -60,25 +60,22 @@ def _texts() -> Iterator[str]:
 
 
 def build_tokenizer() -> Any:
-    """Return the mini tokenizer (a transformers fast tokenizer). The same on every machine."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    """Return the mini tokenizer (a transformers fast tokenizer). The same on every machine.
+
+    Words are *added* tokens over an alphabet of bytes, found by the longest match: loaders that rebuild a Qwen2
+    checkpoint's tokenizer with Qwen2's own rules for splitting texts leave added tokens as they are.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    mapped = ["".join(piece for piece, _ in level.pre_tokenize_str(word)) for word in words()]
-    vocabulary = {token: place for place, token in enumerate(dict.fromkeys([*alphabet, *mapped]))}
-    # No merges: a piece that is a token is looked up whole, any other is spelt in bytes.
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(PIECES), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer = Tokenizer(models.BPE(vocab={letter: place for place, letter in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
+    # No special tokens: servers leave these out of the text, and words and marks are part of it.
+    longer = [word for word in words() if len(word) > 1]
+    tokenizer.add_tokens([AddedToken(word, special=False, normalized=False) for word in longer])
     tokenizer.add_special_tokens([AddedToken(EOS, special=True), AddedToken(PAD, special=True)])
-    # Marks are no special tokens: servers leave these out of the text, and the marks are part of it.
     tokenizer.add_tokens([AddedToken(mark, special=False, normalized=False) for mark in MARKS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=EOS, pad_token=PAD, clean_up_tokenization_spaces=False
