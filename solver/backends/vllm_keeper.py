@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DEFAULT_RESTARTS = 1
+SHUTDOWN_SECONDS = 15.0
+"""What an engine's processes get to end by themselves before they are killed."""
 
 
 class Gate:
@@ -165,9 +167,23 @@ class EngineKeeper:
         engine, log = self._engine, self._log
         self._engine = self._log = None
         if engine is not None:
-            await asyncio.to_thread(engine.shutdown)
+            await _shut_down(engine)
         if log is not None:
             log.unlink(missing_ok=True)
+
+
+async def _shut_down(engine: Any) -> None:
+    """End an engine's processes; requests that are still open fail."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    # Its reader of outputs would take the end of the engine core, which comes next, for a crash.
+    if engine.output_handler is not None:
+        engine.output_handler.cancel()
+        await asyncio.gather(engine.output_handler, return_exceptions=True)
+    engine.output_processor.propagate_error(EngineDeadError())
+    await asyncio.to_thread(engine.shutdown, SHUTDOWN_SECONDS)
+    # Its finaliser shuts down once more, when the interpreter has lost half of what that needs.
+    engine.shutdown = lambda timeout=None: None
 
 
 def _cause(error: BaseException) -> str:

@@ -7,78 +7,25 @@ process for each tensor-parallel rank.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
+import logging
 import os
 import re
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rstar_eval.errors import UserError
 from rstar_eval.solver.backends.hf import check_folder
 from rstar_eval.solver.backends.vllm_child import VARIABLE
-
-CPU_KV_GIB = 1.0
-"""KV cache on a CPU unless `kv_gib` says otherwise; vLLM's own default there is most of the machine's memory."""
-CPU_BLOCK = 32
-"""Tokens of a KV block on a CPU. Only whole blocks are found again in the prefix cache, and most steps are shorter than
-vLLM's default there, 128 tokens."""
+from rstar_eval.solver.backends.vllm_settings import EngineSettings, engine_arguments, is_on_cpu
 
 _starting = threading.Lock()
 """Environment variables are the process's: engines start one after the other."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """How an engine runs.
-
-    path: a saved model. pooling: a reward model that outputs at the last token, not a language model. devices: numbers
-    of CUDA devices (empty: the first ones that it needs). memory: share of each GPU's memory, weights and KV cache
-    together (None: vLLM's 0.9). kv_gib: KV cache in GiB instead of what the share leaves. parallel: sequences computed
-    at once (None: vLLM's). lora: folder of an adapter. threads: CPU threads of the model (None: vLLM's choice).
-    overrides: values put over those of the model's config.json.
-    """
-
-    path: Path
-    pooling: bool = False
-    dtype: str = "auto"
-    context: int | None = None
-    parallel: int | None = None
-    memory: float | None = None
-    kv_gib: float | None = None
-    kv_dtype: str = "auto"
-    block: int | None = None
-    tensor_parallel: int = 1
-    devices: tuple[int, ...] = ()
-    eager: bool | None = None
-    threads: int | None = None
-    lora: Path | None = None
-    overrides: Mapping[str, object] | None = None
-
-
-def parse_devices(text: str) -> tuple[int, ...]:
-    """Read the option `device`: auto, cpu, cuda, cuda:N, or cuda:N,M for tensor parallelism. UserError for all else and
-    for what this machine or this build of vLLM lacks."""
-    from vllm.platforms import current_platform
-
-    built_for = current_platform.device_type
-    match = re.fullmatch(r"(auto|cpu|cuda)|cuda:(\d+(?:,\d+)*)", text)
-    if match is None:
-        raise UserError(f"unknown device {text!r}", "use auto, cpu, cuda, cuda:N or cuda:N,M")
-    wanted = match[1] or "cuda"
-    if wanted != "auto" and wanted != built_for:
-        raise UserError(f"device {text!r} is not there: the installed vLLM runs on {built_for}", "use device=auto")
-    numbers = tuple(int(one) for one in match[2].split(",")) if match[2] else ()
-    if len(set(numbers)) < len(numbers):
-        raise UserError(f"device {text!r} names one twice", "name each device once")
-    present = int(current_platform.device_count()) if numbers else 0
-    if numbers and max(numbers) >= present:
-        raise UserError(f"device {text!r} is not there", f"this machine has {present}, numbered from 0")
-    return numbers
 
 
 def check_installed() -> None:
@@ -90,14 +37,20 @@ def check_installed() -> None:
 
 
 def quiet() -> None:
-    """Keep vLLM's messages off standard output, and its reports of use from being sent, unless the user's own
-    environment says otherwise. Must run before vllm is imported."""
+    """Import vLLM with its messages off our standard output and error, and without its reports of use, unless the
+    user's own environment says otherwise. What its processes say goes into the engine's log file."""
+    chosen = "VLLM_LOGGING_LEVEL" in os.environ
     for name, value in (
-        ("VLLM_LOGGING_LEVEL", "WARNING"),
+        ("VLLM_LOGGING_LEVEL", "ERROR"),
         ("VLLM_LOGGING_STREAM", "ext://sys.stderr"),
         ("VLLM_NO_USAGE_STATS", "1"),
     ):
         os.environ.setdefault(name, value)
+    log = logging.getLogger("vllm")
+    if not chosen:
+        log.addHandler(logging.NullHandler())  # for what is said before vLLM has set up its logging
+        importlib.import_module("vllm.logger")
+        log.setLevel(logging.CRITICAL)
 
 
 def start(settings: EngineSettings, stat_loggers: Sequence[Any] = ()) -> tuple[Any, Path]:
@@ -129,71 +82,11 @@ def start(settings: EngineSettings, stat_loggers: Sequence[Any] = ()) -> tuple[A
     return engine, log
 
 
-def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
-    """Return vLLM's engine arguments for `settings` on the platform that the installed vLLM was built for."""
-    on_cpu = _on_cpu()
-    dtype = settings.dtype
-    if dtype == "auto" and on_cpu:
-        dtype = "float32"  # as the transformers backend: exact comparisons, and no slower on most CPUs
-    arguments: dict[str, Any] = {
-        "model": str(settings.path),
-        "dtype": dtype,
-        "kv_cache_dtype": settings.kv_dtype,
-        "tensor_parallel_size": settings.tensor_parallel,
-        "enforce_eager": on_cpu if settings.eager is None else settings.eager,
-        "enable_prefix_caching": True,
-        "disable_log_stats": True,
-        "enable_log_requests": False,
-        "trust_remote_code": False,
-        # Sampling settings are ours; of a checkpoint's generation_config only the end tokens count.
-        "override_generation_config": {},
-        "max_model_len": settings.context,
-        "max_num_seqs": settings.parallel,
-        "block_size": settings.block or (CPU_BLOCK if on_cpu else None),
-    }
-    if settings.devices:
-        arguments["device_ids"] = list(settings.devices)
-    if settings.memory is not None:
-        arguments["gpu_memory_utilization"] = settings.memory
-    kv_gib = settings.kv_gib or (CPU_KV_GIB if on_cpu else None)
-    if kv_gib is not None:
-        arguments["kv_cache_memory_bytes"] = int(kv_gib * 2**30)
-    if settings.pooling:
-        arguments |= {"runner": "pooling", "convert": "classify"}
-    if settings.lora is not None:
-        arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": lora_rank(settings.lora)}
-    if settings.overrides:
-        arguments["hf_overrides"] = dict(settings.overrides)
-    return {name: value for name, value in arguments.items() if value is not None}
-
-
-def lora_rank(folder: Path) -> int:
-    """Return the rank that vLLM must make room for, from an adapter's configuration. UserError if it is no adapter."""
-    import json
-
-    path = folder / "adapter_config.json"
-    try:
-        rank = int(json.loads(path.read_text(encoding="utf-8"))["r"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{str(folder)!r} is no LoRA adapter", "give a folder with adapter_config.json") from None
-    allowed = (8, 16, 32, 64, 128, 256, 320, 512)
-    fitting = [one for one in allowed if one >= rank]
-    if not fitting:
-        raise UserError(f"the adapter {str(folder)!r} has rank {rank}", f"vLLM takes at most {allowed[-1]}")
-    return fitting[0]
-
-
-def _on_cpu() -> bool:
-    from vllm.platforms import current_platform
-
-    return bool(current_platform.is_cpu())
-
-
 @contextlib.contextmanager
 def _surroundings(settings: EngineSettings, log: Path) -> Iterator[None]:
     """Set what the engine's processes inherit, for the time of the start."""
     wanted = {VARIABLE: f"{os.getpid()}:{log}", "VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
-    if _on_cpu():
+    if is_on_cpu():
         # Threads that are bound to cores, or that spin, fight with the sandbox's workers and the other engine.
         wanted |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_WAIT_POLICY": "passive"}
         wanted["OMP_NUM_THREADS"] = str(settings.threads or max(1, len(os.sched_getaffinity(0)) - 1))

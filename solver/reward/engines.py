@@ -69,3 +69,10 @@ ENGINES: Registry[Callable[[RewardSpec, Path, Head], Awaitable[ScoreEngine]]] = 
 """The value of the spec's option `engine` to a maker: it loads the checkpoint folder, without trust_remote_code and
 without unpickling, and returns the engine. UserError if the checkpoint, the package or the device is not there or does
 not fit."""
+
+
+@ENGINES.register("vllm")
+async def _vllm(spec: RewardSpec, path: Path, head: Head) -> ScoreEngine:
+    from rstar_eval.solver.backends import vllm_score
+
+    return await vllm_score.start_scoring(spec, path, head)

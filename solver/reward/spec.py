@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rstar_eval.errors import UserError, nearest
-from rstar_eval.solver.options import OptionValue, ReadOption, one_of, positive_int, read_options, share
+from rstar_eval.solver.backends.spec import VLLM_ENGINE
+from rstar_eval.solver.options import OptionValue, ReadOption, one_of, positive_int, read_options
 
 AGGREGATES = ("min", "product", "last", "mean")
 """How the step scores of a process reward model become one score."""
@@ -62,8 +63,10 @@ SCHEMES: Mapping[str, Scheme] = {
     "scripted": Scheme("[FILE]", "no model: noise, or values played back, for tests", {}),
 }
 
-VLLM_OPTIONS: Mapping[str, ReadOption] = {"memory": share, "tensor_parallel": positive_int}
-"""Options that belong to `engine=vllm` alone: memory: share of the GPU's memory (gpu_memory_utilization)."""
+VLLM_OPTIONS: Mapping[str, ReadOption] = {
+    name: read for name, read in VLLM_ENGINE.items() if name != "ctx" and name not in _MODEL
+}
+"""Options that belong to `engine=vllm` alone (docs/vllm.md), e.g. memory: share of the GPU's memory."""
 
 
 @dataclass(frozen=True, slots=True)
