@@ -82,6 +82,7 @@ def _start(folder: Path, job: Job) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "rstar_eval.training.evolve_worker", str(path)],
             stdin=subprocess.PIPE, stdout=log, stderr=log, env=surroundings,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then ends its jobs
         )  # fmt: skip
 
 
