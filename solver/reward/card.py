@@ -60,6 +60,20 @@ def judged_tokens(tokenizer: Any, question: str, prefix: str, layout: str = "rst
     return [int(token) for token in tokenizer(judged_text(question, prefix, layout))["input_ids"]]
 
 
+def judged_solution(tokenizer: Any, question: str, prefix: str, layout: str = "rstar", skip: int = 0) -> list[int]:
+    """Return the places in `judged_tokens` of the solution's tokens, from character `skip` of `prefix` on.
+
+    A token that lies across the border belongs to the solution. Place 0 is never one. UserError for a tokenizer that
+    can't tell where its tokens are.
+    """
+    if not tokenizer.is_fast:
+        raise UserError("the tokenizer gives no places of its tokens", "save it as tokenizer.json")
+    text = judged_text(question, prefix, layout)
+    border = len(text) - len(prefix) + skip
+    spans = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+    return [place for place, (_, end) in enumerate(spans) if end > border and place]
+
+
 def value_of(kind: Kind, output: float) -> float:
     """Return the value in [-1, 1] of a checkpoint's scalar output (last_token heads).
 
