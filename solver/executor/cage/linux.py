@@ -1,6 +1,6 @@
 """Linux calls that the standard library lacks, by ctypes: namespaces, mounts, capabilities, prctl, Landlock.
 
-Every function raises OSError with the kernel's errno when the call fails; none falls back to anything.
+Every function that the cage rests on raises OSError with the kernel's errno when the call fails; none falls back.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVA
     1, 2, 4, 8, 32, 4096, 16384, 1 << 18,
 )  # fmt: skip
 MNT_DETACH = 2
+MADV_COLLAPSE = 25
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS = 1, 4, 24, 38, 39
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
@@ -157,3 +158,22 @@ def set_limit(which: int, value: int) -> None:
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
     resource.setrlimit(which, (value, value))
+
+
+def use_large_pages() -> int:
+    """Have the kernel move this process's private memory into pages of 2 MiB; returns how many it made.
+
+    A fork then copies 500 times fewer page table entries. This is speed only: a kernel that cannot (before 6.1) or
+    finds no room leaves the memory as it is.
+    """
+    size, made = 1 << 21, 0
+    with open("/proc/self/maps") as file:
+        lines = file.read().splitlines()
+    for line in lines:
+        place, rights, _, _, inode, *name = line.split()
+        if not rights.startswith("rw-p") or inode != "0" or (name and name[0] != "[heap]"):
+            continue
+        start, end = (int(part, 16) for part in place.split("-"))
+        for at in range((start + size - 1) // size * size, end // size * size, size):
+            made += _libc.madvise(ctypes.c_void_p(at), ctypes.c_size_t(size), ctypes.c_int(MADV_COLLAPSE)) == 0
+    return made

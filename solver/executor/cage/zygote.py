@@ -298,6 +298,8 @@ def build_cage(settings: dict[str, Any], layers: list[dict[str, str]]) -> tuple[
         took("namespaces", "mount, net, pid, ipc and uts are new; no network is reachable")
     if settings["names"]:
         prepare(settings)
+        gc.collect()
+        linux.use_large_pages()
     readable = confine.visible_paths(packages)
     base = confine.address_space_in_use()
     null = os.open("/dev/null", os.O_RDWR)
