@@ -101,7 +101,7 @@ def load(spec: PolicySpec) -> tuple[HFEngine, bool]:
     import torch
     import transformers
 
-    device = _device(spec.string("device", "auto"))
+    device = choose_device(spec.string("device", "auto"))
     dtype = spec.string("dtype", "auto")
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
@@ -169,7 +169,8 @@ def weights_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _device(wanted: str) -> str:
+def choose_device(wanted: str) -> str:
+    """Return the torch device for `wanted` (auto: a GPU if there is one). UserError if it is not there."""
     import torch
 
     if wanted == "auto":

@@ -21,7 +21,8 @@ from rstar_eval.solver.reward.spec import RewardSpec
 class ScoreInput:
     """The tokens of one text, and the places in them (0-based, ascending, none twice) at which outputs are read.
 
-    A last-token head has one place, the last token; a step-token head one a step.
+    A last-token head has one place, the last token; a step-token head one a step; a bilinear head one a token of the
+    solution (none for an empty one: no outputs).
     """
 
     tokens: tuple[int, ...]
@@ -76,3 +77,10 @@ async def _vllm(spec: RewardSpec, path: Path, head: Head) -> ScoreEngine:
     from rstar_eval.solver.backends import vllm_score
 
     return await vllm_score.start_scoring(spec, path, head)
+
+
+@ENGINES.register("hf")
+async def _hf(spec: RewardSpec, path: Path, head: Head) -> ScoreEngine:
+    from rstar_eval.solver.reward import hf_engine
+
+    return await hf_engine.start(spec, path, head)

@@ -1,0 +1,238 @@
+"""Reward networks on transformers, on CPU or GPU.
+
+Requests of all searches meet in one queue. A thread takes what waits, computes it as one batch, and meanwhile the next
+batch gathers: no request waits for others to come. The texts of one request, which are a node's candidates and begin
+alike, share a row (packing.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rstar_eval.errors import BackendError, UserError
+from rstar_eval.solver.backends.hf import choose_device, weight_files
+from rstar_eval.solver.reward.engines import Head, ScoreInput
+from rstar_eval.solver.reward.hf_weights import VALUE_HEAD, Reader, load_backbone, load_reader
+from rstar_eval.solver.reward.packing import PackedRow, pack
+from rstar_eval.solver.reward.spec import RewardSpec
+
+DEFAULT_BATCH = 16384
+"""Tokens of one forward pass, padding counted."""
+ROW = 4096
+"""Most tokens of a packed row: its mask grows with the square."""
+
+Outputs = list[list[list[float]]]
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """A request: its rows, those still to be computed, and the outputs of its texts so far (in order)."""
+
+    rows: list[PackedRow]
+    outputs: Outputs
+    done: Future[Outputs]
+    computed: int = 0
+
+
+class HFScoreEngine:
+    """Reads a head's outputs from a transformers backbone (engines.ScoreEngine), in a thread of its own."""
+
+    def __init__(
+        self, backbone: Any, reader: Reader, head: Head, *, context: int, batch: int, identity: Mapping[str, object]
+    ) -> None:
+        self.context = context
+        self._backbone, self._reader, self._head = backbone, reader, head
+        self._batch = batch
+        self._identity = {**identity, "batch": batch, "context": context}
+        self._waiting: deque[_Job] = deque()
+        self._wake = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="rstar-eval-scorer", daemon=True)
+        self._thread.start()
+
+    async def logits(self, inputs: Sequence[ScoreInput]) -> Outputs:
+        """Return the head's outputs (engines.ScoreEngine.logits)."""
+        if not inputs:
+            return []
+        job = _Job(pack(inputs, min(ROW, self._batch)), [], Future())
+        with self._wake:
+            if self._closed:
+                raise BackendError("the reward model has been closed")
+            self._waiting.append(job)
+            self._wake.notify()
+        return await asyncio.wrap_future(job.done)
+
+    def describe(self) -> Mapping[str, object]:
+        """Return engine, versions, model, weights' hash, device and settings."""
+        return self._identity
+
+    async def close(self) -> None:
+        """End the thread; what waits fails with BackendError. May be called twice."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        import torch
+
+        with torch.inference_mode():
+            while True:
+                with self._wake:
+                    while not (self._closed or self._waiting):
+                        self._wake.wait()
+                    if self._closed:
+                        self._fail(BackendError("the reward model was closed while it was scoring"))
+                        return
+                    jobs = list(self._waiting)
+                try:
+                    self._compute(jobs)
+                # The thread serves every search of the run: whatever goes wrong in it is theirs to report.
+                except Exception as error:  # noqa: BLE001
+                    mend = "lower batch= in the reward's spec" if "out of memory" in str(error).lower() else ""
+                    self._fail(BackendError(f"scoring failed: {type(error).__name__}: {error}", mend))
+
+    def _fail(self, error: BackendError) -> None:
+        with self._wake:
+            jobs, self._waiting = self._waiting, deque()
+        for job in jobs:
+            if job.done.set_running_or_notify_cancel():
+                job.done.set_exception(error)
+
+    def _compute(self, jobs: Sequence[_Job]) -> None:
+        """Compute one batch of what waits: the first job's next row, and other rows of about its length."""
+        alive = [job for job in jobs if not job.done.cancelled()]
+        rows = [(job, row) for job in alive for row in job.rows[job.computed :]]
+        if rows:
+            # Rows in the order of their lengths waste little on padding. The first job is always served.
+            rows = sorted(rows, key=lambda item: len(item[1].tokens))
+            urgent = alive[0].rows[alive[0].computed]
+            first = next(i for i, (_, row) in enumerate(rows) if row is urgent)
+            low = high = first
+            longest = len(rows[first][1].tokens)
+            while low > 0 and longest * (high - low + 2) <= self._batch:
+                low -= 1
+            while high + 1 < len(rows) and len(rows[high + 1][1].tokens) * (high - low + 2) <= self._batch:
+                high += 1
+            chosen = {id(row) for _, row in rows[low : high + 1]}
+            # A job's outputs come in the order of its rows: a row waits for those before it.
+            batch: list[tuple[_Job, PackedRow]] = []
+            for job in alive:
+                for row in job.rows[job.computed :]:
+                    if id(row) not in chosen:
+                        break
+                    batch.append((job, row))
+            for (job, _), outputs in zip(batch, self._forward([row for _, row in batch]), strict=True):
+                job.outputs += outputs
+                job.computed += 1
+        finished = {id(job) for job in jobs if job.done.cancelled() or job.computed == len(job.rows)}
+        with self._wake:
+            self._waiting = deque(job for job in self._waiting if id(job) not in finished)
+        for job in jobs:
+            if id(job) in finished and job.done.set_running_or_notify_cancel():
+                job.done.set_result(job.outputs)
+
+    def _forward(self, rows: Sequence[PackedRow]) -> list[Outputs]:
+        """Return for each row, for each of its texts, for each place, the head's outputs."""
+        import torch
+
+        backbone, device = self._backbone, self._backbone.device
+        length = max(len(row.tokens) for row in rows)
+
+        def padded(lists: Sequence[list[int]], filler: int) -> Any:
+            return torch.tensor([one + [filler] * (length - len(one)) for one in lists], device=device)
+
+        tokens = padded([row.tokens for row in rows], 0)
+        positions = padded([row.positions for row in rows], 0)
+        owners = padded([row.owners for row in rows], -1)
+        seen = (owners[:, None, :] == 0) | (owners[:, None, :] == owners[:, :, None])
+        seen &= torch.ones((length, length), dtype=torch.bool, device=device).tril()
+        mask = torch.zeros(seen.shape, dtype=backbone.dtype, device=device)
+        mask.masked_fill_(~seen, torch.finfo(backbone.dtype).min)
+        hidden = backbone(
+            input_ids=tokens, position_ids=positions, attention_mask=mask[:, None], use_cache=False
+        ).last_hidden_state
+        counts = [[len(places) for places in row.places] for row in rows]
+        where = [(i, place) for i, row in enumerate(rows) for places in row.places for place in places]
+        at = torch.tensor(where, device=device).reshape(-1, 2)
+        if self._head.kind == "bilinear":
+            before = self._before(rows)
+            states = hidden[at[:, 0], torch.tensor(before, dtype=torch.long, device=device)]
+            read = self._reader(states, backbone.get_input_embeddings()(tokens[at[:, 0], at[:, 1]]))
+        else:
+            read = self._reader(hidden[at[:, 0], at[:, 1]], None)
+        values = iter(read.float().tolist())
+        return [[[next(values) for _ in range(count)] for count in texts] for texts in counts]
+
+    def _before(self, rows: Sequence[PackedRow]) -> list[int]:
+        """Return for each place that is read the place in the row of the token before it in its text: next to it, or,
+        for a text's first own token, the last shared one."""
+        shared = [row.owners.count(0) for row in rows]
+        return [
+            place - 1 if place < shared[i] or row.owners[place - 1] == row.owners[place] else shared[i] - 1
+            for i, row in enumerate(rows)
+            for places in row.places
+            for place in places
+        ]
+
+
+async def start(spec: RewardSpec, path: Path, head: Head) -> HFScoreEngine:
+    """Load the checkpoint in folder `path` and return its engine (engines.ENGINES)."""
+    return await asyncio.to_thread(_load, spec, path, head)
+
+
+def _load(spec: RewardSpec, path: Path, head: Head) -> HFScoreEngine:
+    if not (importlib.util.find_spec("transformers") and importlib.util.find_spec("torch")):
+        raise UserError("transformers and torch are not installed", "pip install 'rstar-eval[hf]'")
+    import torch
+    import transformers
+
+    device = choose_device(spec.string("device", "auto"))
+    dtype = spec.string("dtype", "auto")
+    if dtype == "auto":
+        dtype = "float32" if device == "cpu" else "bfloat16"
+    if "threads" in spec.options:
+        torch.set_num_threads(spec.integer("threads", 1))
+    backbone = load_backbone(path, dtype, device)
+    config = backbone.config.get_text_config()
+    longest = int(getattr(config, "max_position_embeddings", 4096))
+    if "sliding_attention" in (getattr(config, "layer_types", None) or []) or getattr(config, "sliding_window", None):
+        longest = min(longest, int(config.sliding_window))  # within the window all attention is full
+    identity = {
+        "engine": "transformers",
+        "version": transformers.__version__,
+        "torch": torch.__version__,
+        "model": path.name,
+        "sha256": checkpoint_hash(path),
+        "device": device,
+        "dtype": dtype,
+    }
+    return HFScoreEngine(
+        backbone,
+        load_reader(path, head, backbone),
+        head,
+        context=min(spec.integer("max_tokens", longest), longest),
+        batch=spec.integer("batch", DEFAULT_BATCH),
+        identity=identity,
+    )
+
+
+def checkpoint_hash(path: Path) -> str:
+    """Return the SHA-256 over a reward checkpoint's weight files in the order of their names, value_head.bin last."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    head = path / VALUE_HEAD
+    for file in [*weight_files(path), *([head] if head.is_file() else [])]:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,52 @@
+"""Texts that begin alike, packed into one row, so that what they share is computed once.
+
+A packed row holds the shared tokens and then each text's own ones. A mask lets a token see the shared ones and those of
+its own text before it, never another text's; positions go on from the shared ones for each text. The states at a text's
+tokens are then those of the text alone (up to rounding).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rstar_eval.solver.reward.engines import ScoreInput
+
+
+@dataclass(slots=True)
+class PackedRow:
+    """Tokens of a row, the position of each, and which text it belongs to (0: shared; 1, 2, ...). `places` says for
+    each text, for each place that is read, where in the row it is."""
+
+    tokens: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
+    places: list[list[int]] = field(default_factory=list)
+
+
+def shared_length(inputs: Sequence[ScoreInput]) -> int:
+    """Return how many tokens all inputs have in common at their beginning."""
+    first = min(inputs, key=lambda one: len(one.tokens)).tokens
+    length = len(first)
+    for one in inputs:
+        if one.tokens[:length] != first[:length]:
+            length = next(i for i in range(length) if one.tokens[i] != first[i])
+    return length
+
+
+def pack(inputs: Sequence[ScoreInput], most: int) -> list[PackedRow]:
+    """Pack the inputs, in order, into rows of at most `most` tokens (a longer input has a row of its own)."""
+    shared = shared_length(inputs) if len(inputs) > 1 else 0
+    rows: list[PackedRow] = []
+    for one in inputs:
+        own = len(one.tokens) - shared
+        if not rows or len(rows[-1].tokens) + own > most:
+            rows.append(PackedRow(list(one.tokens[:shared]), list(range(shared)), [0] * shared))
+        row = rows[-1]
+        start = len(row.tokens) - shared  # a text's token at place p >= shared lies at p + start in the row
+        owner = len(row.places) + 1
+        row.tokens += one.tokens[shared:]
+        row.positions += range(shared, len(one.tokens))
+        row.owners += [owner] * own
+        row.places.append([place + start if place >= shared else place for place in one.positions])
+    return rows

@@ -1,0 +1,92 @@
+"""Adapters of the checkpoints that are trained here (ppm, orm, pqm), and of the authors' own format (official)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rstar_eval.errors import UserError
+from rstar_eval.solver.reward.card import SCALE, RewardCard, judged_solution, judged_tokens, read_card, value_of
+from rstar_eval.solver.reward.engines import Head, ScoreInput
+from rstar_eval.solver.reward.spec import RewardSpec
+from rstar_eval.solver.reward.steps import last_step_start
+
+
+@dataclass(frozen=True, slots=True)
+class LastToken:
+    """A scalar head on the last token (the paper's, section 3.3)."""
+
+    tokenizer: Any
+    card: RewardCard
+    head: Head = field(default=Head("classify", 1))
+
+    def inputs(self, question: str, texts: Sequence[str]) -> list[ScoreInput]:
+        """Return the tokens of each text, read at the last one."""
+        encoded = [tuple(judged_tokens(self.tokenizer, question, text, self.card.layout)) for text in texts]
+        return [ScoreInput(tokens, (len(tokens) - 1,)) for tokens in encoded]
+
+    def value(self, outputs: Sequence[Sequence[float]]) -> float:
+        """Return tanh(v / scale) of the one output v."""
+        return value_of(self.card.kind, outputs[0][0])
+
+    def describe(self) -> Mapping[str, object]:
+        """Return the card and the map to the value."""
+        card = self.card
+        return {
+            "kind": card.kind, "head": card.head, "layout": card.layout, "value": f"tanh(v / {SCALE[card.kind]:g})"
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBilinear:
+    """The bilinear token head: half the sum of the tokens' rewards, over the whole solution (`sum`) or its last step
+    (`last`)."""
+
+    tokenizer: Any
+    card: RewardCard
+    aggregate: str = "sum"
+    head: Head = field(default=Head("bilinear", 1))
+
+    def inputs(self, question: str, texts: Sequence[str]) -> list[ScoreInput]:
+        """Return the tokens of each text, read at the solution's tokens (an empty solution: nowhere)."""
+        inputs = []
+        for text in texts:
+            tokens = tuple(judged_tokens(self.tokenizer, question, text, self.card.layout))
+            skip = last_step_start(text) if self.aggregate == "last" else 0
+            places = judged_solution(self.tokenizer, question, text, self.card.layout, skip)
+            inputs.append(ScoreInput(tokens, tuple(places)))
+        return inputs
+
+    def value(self, outputs: Sequence[Sequence[float]]) -> float:
+        """Return tanh(score / 2); 0 without a token."""
+        return math.tanh(sum(place[0] for place in outputs) / 2 / 2)
+
+    def describe(self) -> Mapping[str, object]:
+        """Return the card and the map to the value."""
+        card = self.card
+        return {
+            "kind": card.kind, "head": card.head, "layout": card.layout, "aggregate": self.aggregate,
+            "value": "tanh(score / 2), score = half the sum of the tokens' rewards",
+        }  # fmt: skip
+
+
+def trained_adapter(spec: RewardSpec, path: Path, tokenizer: Any) -> LastToken | TokenBilinear:
+    """Return the adapter of the checkpoint in `path` by its card (a checkpoint without one is read as the paper's
+    head). UserError if the card says another kind than the spec, or an option does not fit the head."""
+    kind = "ppm" if spec.scheme == "official" else spec.scheme
+    card = read_card(path)
+    if card is None:
+        card = RewardCard(kind)  # type: ignore[arg-type]
+    if card.kind != kind:
+        raise UserError(f"{str(path)!r} is a reward model of kind {card.kind}, not {kind}", f"write {card.kind}:{path}")
+    if card.head == "token_bilinear":
+        return TokenBilinear(tokenizer, card, spec.string("aggregate", "sum"))
+    if "aggregate" in spec.options:
+        raise UserError(
+            f"option aggregate of {spec.text!r} is for token_bilinear heads; this checkpoint's is {card.head}",
+            "leave it out",
+        )
+    return LastToken(tokenizer, card)
