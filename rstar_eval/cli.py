@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from rstar_eval.errors import UserError
+from rstar_eval.solve_cli import solve_command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -208,12 +209,24 @@ def show(
         Path | None, typer.Option(help="Folder with benchmark files.", show_default="$RSTAR_EVAL_DATA, then the cache")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.", show_default="off")] = False,
+    tree: Annotated[
+        bool, typer.Option("--tree", help="The problem's search trees (of a run with --keep-trees).")
+    ] = False,
+    depth: Annotated[
+        int | None, typer.Option(help="With --tree: levels below the root.", show_default="all", min=0)
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="With --tree: also the steps that no walk took.")] = False,
 ) -> None:
-    """Show a run's summary, or one problem's trajectories with code, outputs and scores."""
-    from rstar_eval.show import show_problem, show_run
+    """Show a run's summary, or one problem's trajectories with code, outputs and scores, or its search trees."""
+    from rstar_eval.show import show_problem, show_run, show_trees
     from rstar_eval.summary import summarise
 
-    if problem is not None:
+    if tree or depth is not None or everything:
+        if problem is None:
+            raise UserError("--tree needs a problem", "write rstar-eval show RUN PROBLEM --tree")
+        where = str(data_dir) if data_dir else None
+        show_trees(run_folder, problem, _console(), where, depth=depth, everything=everything)
+    elif problem is not None:
         show_problem(run_folder, problem, _console(), str(data_dir) if data_dir else None)
     elif as_json:
         typer.echo(json.dumps(summarise(run_folder).machine()))
@@ -326,6 +339,9 @@ def evolve(
 
     values = parse_settings(settings or [])
     evolve_command(preset, output, rounds, seed, values, until, dry_run, _console(error=False))
+
+
+app.command("solve")(solve_command)
 
 
 def main() -> NoReturn:

@@ -1,0 +1,136 @@
+"""The solver as a model of lm-eval: `--model rstar --model_args policy=...,strategy=mcts,rollouts=64`.
+
+Needs the extra `lm-eval`. A request's prompt is all that is read: never its document, which holds the reference answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# lm-eval fills its registry when this package is first imported, and refuses a name that is there already.
+import lm_eval.models  # noqa: F401
+from lm_eval.api.model import LM
+from lm_eval.api.registry import register_model
+
+from rstar_eval.config import build_config, load_preset
+from rstar_eval.grading import group_answers
+from rstar_eval.integrations.lm_eval_tasks import question_of
+from rstar_eval.serial import to_data
+from rstar_eval.solver.backends import make_policy
+from rstar_eval.solver.backends.engine import cut_at_stop
+from rstar_eval.solver.executor import start_executor
+from rstar_eval.solver.reward import make_reward
+from rstar_eval.solver.search import Tools, choose_answer, search
+from rstar_eval.solver.types import Budget, Question
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+
+logger = logging.getLogger(__name__)
+DEFAULT_CONCURRENCY = 8
+_NO_LIKELIHOOD = (
+    "the model rstar writes answers by search and gives no log-likelihoods: use it with generate_until tasks "
+    "(all rstar_* tasks are)"
+)
+
+
+@register_model("rstar")
+class RStarLM(LM):  # type: ignore[misc]
+    """The solver behind lm-eval's interface.
+
+    Arguments are the settings of a run (policy, reward, strategy, rollouts, trees, seed, ...: docs/search.md), a
+    `preset`, and `budget_log`, a file that gets one JSON line a request: what the search spent, its answer and votes.
+    Sampling settings of the tasks (temperature, max_gen_toks) do not apply: the search has its own. The same prompt
+    asked again (a task's repeats) is searched with another seed.
+    """
+
+    tokenizer_name = "rstar"
+
+    def __init__(self, *, preset: str | None = None, budget_log: str | None = None, **settings: Any) -> None:
+        """UserError for an unknown setting, a wrong value or a model that can't be loaded (at the first request)."""
+        super().__init__()
+        for name in ("batch_size", "max_batch_size", "device"):  # lm-eval's own; the policy's spec says these
+            settings.pop(name, None)
+        self.config = build_config(load_preset(preset) if preset else {}, settings)
+        self.budget_log = Path(budget_log) if budget_log else None
+        self.budget = Budget()
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Return the final answer's text for each request, with the answer in \\boxed{}; "" where none was found."""
+        asked = [(str(request.args[0]), dict(request.args[1])) for request in requests]
+        texts = asyncio.run(self._solve_all([prompt for prompt, _ in asked]))
+        results = []
+        for (prompt, settings), text in zip(asked, texts, strict=True):
+            until = settings.get("until") or []
+            cut, _ = cut_at_stop(text, [until] if isinstance(until, str) else until)
+            self.cache_hook.add_partial("generate_until", (prompt, settings), cut)
+            results.append(cut)
+        logger.info("rstar spent %s in %d requests", to_data(self.budget), len(requests))
+        return results
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """NotImplementedError: a search has no likelihood."""
+        raise NotImplementedError(_NO_LIKELIHOOD)
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        """NotImplementedError: a search has no likelihood."""
+        raise NotImplementedError(_NO_LIKELIHOOD)
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """Return the messages as plain text: how a policy is prompted is its step format's business."""
+        return "\n\n".join(message["content"] for message in chat_history)
+
+    def get_model_info(self) -> dict[str, Any]:
+        """Return the settings and what was spent, for lm-eval's results file."""
+        return {"rstar": to_data(self.config), "rstar_budget": to_data(self.budget)}
+
+    async def _solve_all(self, prompts: Sequence[str]) -> list[str]:
+        config = self.config
+        policy = reward = executor = None
+        try:
+            policy = await make_policy(config.policy, notify=logger.info)
+            executor = await start_executor(config.isolation, step_seconds=config.step_seconds)
+            reward = await make_reward(config.reward) if config.reward else None
+            tools = Tools(policy, executor, reward, group_answers)
+            width = config.concurrency or int(getattr(policy, "concurrency", DEFAULT_CONCURRENCY))
+            gate = asyncio.Semaphore(width)
+            seen: dict[str, int] = {}
+            jobs = []
+            for prompt in prompts:
+                repeat = seen[prompt] = seen.get(prompt, -1) + 1
+                jobs.append(asyncio.create_task(self._solve(prompt, repeat, tools, gate)))
+            try:
+                return await asyncio.gather(*jobs)
+            finally:
+                for job in jobs:
+                    job.cancel()
+                await asyncio.gather(*jobs, return_exceptions=True)
+        finally:
+            for one in (policy, reward, executor):
+                if one is not None:
+                    await one.close()
+
+    async def _solve(self, prompt: str, repeat: int, tools: Tools, gate: asyncio.Semaphore) -> str:
+        digest = hashlib.sha256(f"{repeat}\x1f{prompt}".encode()).hexdigest()[:16]
+        question = Question(digest, question_of(prompt))
+        async with gate:
+            results = [
+                await search(question, tools, self.config.search, tree) for tree in range(self.config.search.trees)
+            ]
+        trajectories = [one for result in results for one in result.trajectories]
+        choice = await asyncio.to_thread(choose_answer, trajectories, self.config.search, group_answers)
+        spent = Budget()
+        for result in results:
+            spent.add(result.budget)
+        self.budget.add(spent)
+        if self.budget_log is not None:
+            line = {"question": digest, "repeat": repeat, "answer": choice.answer, "choice": to_data(choice)}
+            with self.budget_log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({**line, "budget": to_data(spent)}) + "\n")
+        return "" if choice.answer is None else f"The final answer is \\boxed{{{choice.answer}}}."
