@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from rstar_eval.grading.cursor import ParseError
 from rstar_eval.grading.matrices import rows_of
 from rstar_eval.grading.parse import parse
+from rstar_eval.grading.qualifiers import split_qualifier
 from rstar_eval.grading.relations import complement, intersect, position
 from rstar_eval.grading.scan import PAIRS, enclosed, split
 from rstar_eval.grading.tokens import Token, spelled
@@ -84,20 +85,26 @@ def _braces(inner: Sequence[Token], read: Read, opening: str) -> Value | None:
     if opening == "{" and any(len(split(piece, ":")) == 2 for piece in split(inner, ",")):
         return _mapping(inner, read)
     if len(bars) == 2 and all(bars) and any(token.kind == "name" for token in bars[0]):
+        _, qualifier = split_qualifier([Token("sign", ","), Token("sign", ","), *bars[1]])
+        if qualifier.domains and len(bars[0]) > 1 and not any(token.value == "in" for token in bars[0]):
+            return Items("set", (read(bars[0]),))
         condition = read(bars[1])
         name = next(token.value for token in bars[0] if token.kind == "name")
         if isinstance(condition, RealSet) and condition.variable in ("", name):
             return RealSet(condition.parts)
         return Opaque(spelled(list(inner))) if isinstance(condition, RealSet) else condition
     pieces = split(inner, ",", ";")
-    if opening == "{" and len(pieces) == 1:
+    if len(pieces) == 1:
         value = read(inner)
-        return None if isinstance(value, Expr) else value
+        if opening == "{" or (isinstance(value, RealSet) and value.variable):
+            return None if isinstance(value, Expr) else value
     values: list[Value] = []
     for piece in pieces:
         value = read(piece)
         values.extend(value.items if isinstance(value, Items) and value.kind == "list" else [value])
-    return Items("set", tuple(values))
+    labels = [value.label if isinstance(value, Labelled) else "" for value in values]
+    distinct = all(labels) and len(set(labels)) == len(labels) > 1
+    return Items("tuple" if distinct else "set", tuple(values))
 
 
 def _mapping(inner: Sequence[Token], read: Read) -> Value:
@@ -108,6 +115,23 @@ def _mapping(inner: Sequence[Token], read: Read) -> Value:
         value = piece[len(key) + 1 :] if rest else piece
         found.append(Labelled(spelled(list(key)), read(value)))
     return found[0] if len(found) == 1 else Items("tuple", tuple(found))
+
+
+def european(tokens: Sequence[Token], read: Read) -> Value | None:
+    """Read intervals with the brackets turned out, `]-\\infty, -8[ \\cup [8, 9[`."""
+    if tokens[0].value != "]" and tokens[-1].value != "[":
+        return None
+    turned: list[Token] = []
+    inside = False
+    for token in tokens:
+        if token.value in ("[", "]"):
+            outward = token.value == ("[" if inside else "]")
+            value = (")" if outward else "]") if inside else ("(" if outward else "[")
+            turned.append(Token("close" if inside else "open", value, token.spaced))
+            inside = not inside
+        else:
+            turned.append(token)
+    return None if inside else read(turned)
 
 
 # sets of reals

@@ -10,11 +10,12 @@ from rstar_eval.grading.limits import LimitExceeded
 from rstar_eval.grading.numeric import Undefined, Unsupported, context, evaluate, sample
 from rstar_eval.grading.read import Reading
 from rstar_eval.grading.relations import ordered
-from rstar_eval.grading.tree import Node
+from rstar_eval.grading.tree import Node, walk
 from rstar_eval.grading.values import Expr, Items, RealSet, Value
 
 _BITS = 120
-_POINTS = (0, 8)
+_POINTS = (0, 4, 8)
+_STEPPED = frozenset(["abs", "sign", "max", "min", "floor", "ceiling", "mod", "gcd", "lcm"])
 
 
 def key_of(reading: Reading) -> Hashable:
@@ -53,6 +54,8 @@ def node_key(node: Node) -> Hashable:
         return str(node.value)
     if node.op == "neg" and node.args[0].op == "const":
         return f"-{node.args[0].value}"
+    if any(part.op == "series" or (part.op == "fn" and part.value in _STEPPED) for part in walk(node)):
+        return None
     names = tuple(sorted(free(node)))
     values = []
     for point in _POINTS if names else _POINTS[:1]:

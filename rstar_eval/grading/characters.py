@@ -44,7 +44,7 @@ def clean(text: str) -> str:
     """Map `text` to plain ASCII and LaTeX where a character has such a form.
 
     Removes byte-order, zero-width, direction and control characters and lone surrogates (the order is that of the
-    stored characters), rewrites super- and subscripts, one-character fractions, Greek letters and signs, then applies NFKC.
+    stored characters), rewrites super- and subscripts, one-character fractions, Greek letters and signs, then NFKC.
 
     >>> clean("x²"), clean("３½"), clean("−5")
     ('x^{2}', '3\\\\frac{1}{2}', '-5')

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rstar_eval.grading import tree
@@ -87,6 +88,9 @@ def _labelled(gold: Value, pred: Value, tolerance: Tolerance) -> bool:
     if isinstance(gold, Labelled) and isinstance(pred, Labelled):
         if _same_label(gold, pred) and same(gold.value, pred.value, tolerance):
             return True
+        renamed = _renamed(pred, gold)
+        if renamed is not None and same(gold.value, renamed, tolerance):
+            return True
         return one is not None and other is not None and same_equation(one, other)
     if isinstance(gold, Equation) or isinstance(pred, Equation):
         return one is not None and other is not None and same_equation(one, other)
@@ -111,6 +115,17 @@ def _same_label(gold: Labelled, pred: Labelled) -> bool:
     value = gold.value
     functional = isinstance(value, Expr) and bool(free(value.node))
     return functional and {one[:1], other[:1]} <= set("yfghFY") and "y" in (one, other) and ("(" in one or "(" in other)
+
+
+def _renamed(function: Labelled, like: Labelled) -> Value | None:
+    """The value of f(t) with t renamed to x, the argument of another label f(x); None if they are no such labels."""
+    one, other = function.label.split("\x1f"), like.label.split("\x1f")
+    if len(one) != 4 or one[1::2] != ["(", ")"] or other[1::2] != ["(", ")"] or one[0] != other[0]:
+        return None
+    old, new, value = one[2], other[2], function.value
+    if not isinstance(value, Expr) or not (old.isalpha() and new.isalpha()) or new in free(value.node):
+        return None
+    return replace(value, node=tree.substitute(value.node, old, tree.symbol(new)))
 
 
 def _name(label: str) -> str:
@@ -233,8 +248,14 @@ def _sets(gold: Value, pred: Value) -> bool:
 
 
 def _set_of(value: Value) -> RealSet | None:
-    """A set of reals; a list of sets is their union."""
-    if isinstance(value, Items) and value.kind == "list" and any(isinstance(item, RealSet) for item in value.items):
+    """A set of reals; a list of sets or of pairs is their union, a number is a point."""
+    if isinstance(value, Expr) and value.unit is None and not value.percent:
+        return as_set(Items("set", (value,)))
+    if (
+        isinstance(value, Items)
+        and value.kind == "list"
+        and any(isinstance(item, RealSet | Items) for item in value.items)
+    ):
         sets = [as_set(item) for item in value.items]
         return RealSet(tuple(part for item in sets if item for part in item.parts)) if all(sets) else None
     return as_set(value)

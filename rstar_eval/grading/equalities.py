@@ -12,14 +12,22 @@ from rstar_eval.grading.relations import solve_chain
 from rstar_eval.grading.scan import split
 from rstar_eval.grading.tokens import Token
 from rstar_eval.grading.units import split_unit
-from rstar_eval.grading.values import Either, Equation, Expr, Labelled, RealSet, Value
+from rstar_eval.grading.values import Either, Equation, Expr, Items, Labelled, RealSet, Value
 
 Read = Callable[[Sequence[Token]], Value]
 RELATIONS = ("<", "<=", ">", ">=", "!=")
 
 
 def related(tokens: Sequence[Token], read: Read) -> Value | None:
-    """Read =, approx, in, and inequalities."""
+    """Read =, approx, in, inequalities, and `f: x \\mapsto x^2`."""
+    arrow = split(tokens, "mapsto")
+    if len(arrow) == 2 and all(arrow):
+        name, variable = (
+            (*split(arrow[0], ":"), ())[:2] if ":" in {token.value for token in arrow[0]} else ((), arrow[0])
+        )
+        if is_label(variable) and (not name or is_label(name)):
+            function = [*(name or [Token("name", "f")]), Token("open", "("), *variable, Token("close", ")")]
+            return Labelled(label_of(function), read(arrow[1]))
     member = split(tokens, "in")
     if len(member) == 2 and all(member):
         return _member(member[0], member[1], read)
@@ -66,6 +74,8 @@ def _equality(sides: Sequence[Sequence[Token]], signs: Sequence[str], read: Read
         return None
     if len(sides) == 2 and not is_label(sides[0]) and is_label(sides[1]) and "=" in signs:
         sides = (sides[1], sides[0])
+    if len(sides) > 2 and all(sign == "=" for sign in signs) and all(is_label(side) for side in sides[:-1]):
+        return _same_value(sides, read)
     if is_label(sides[0]):
         options = [read(side) for side in sides[1:]]
         value = options[0] if len(options) == 1 else Either(tuple(options))
@@ -82,3 +92,12 @@ def _equality(sides: Sequence[Sequence[Token]], signs: Sequence[str], read: Read
     if len(sides) == 2 and "approx" in signs:
         return Either(tuple(read(side) for side in sides))
     return None
+
+
+def _same_value(sides: Sequence[Sequence[Token]], read: Read) -> Value:
+    """Read `a = b = 5` as a = 5, b = 5 or just 5; `x = y = z` as the set of these names, in any order."""
+    if is_label(sides[-1]) and all(len(side) == 1 for side in sides):
+        return Labelled("equal", Items("set", tuple(read(side) for side in sides)))
+    value = read(sides[-1])
+    named = tuple(Labelled(label_of(side), value) for side in sides[:-1])
+    return Either((Items("tuple", named), Labelled(label_of(sides[0]), value)))

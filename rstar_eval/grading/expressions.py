@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
 from rstar_eval.grading import tree
 from rstar_eval.grading.cursor import ParseError
+from rstar_eval.grading.fingerprint import free
 from rstar_eval.grading.matrices import matrix, matrix_value
+from rstar_eval.grading.numerals import numeral_value
 from rstar_eval.grading.parse import parse
 from rstar_eval.grading.rewrite import large_numbers
 from rstar_eval.grading.scan import split
 from rstar_eval.grading.tokens import Token, spelled
 from rstar_eval.grading.tree import Node
-from rstar_eval.grading.units import DEGREE, split_unit
+from rstar_eval.grading.units import DEGREE, FOOT, HOUR, Unit, split_unit
 from rstar_eval.grading.values import Expr, Items, Opaque, Value
 from rstar_eval.grading.words import words_of
 
@@ -28,7 +31,19 @@ _BASE_WORDS = dict(
         strict=True,
     )
 )
-_ANGLES = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "sqrt", "arcsin"])
+_ANGLES = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "cis", "sqrt", "arcsin"])
+_PRIME_BRACKETS = frozenset(["^", "{", "}"])
+# The parts of compound measures: the unit that they are counted in, and their size in the smallest part.
+_PARTS: dict[str, tuple[Unit, int]] = {
+    "degree": (DEGREE, 3600), "'": (DEGREE, 60), "''": (DEGREE, 1), '"': (DEGREE, 1),
+    "feet": (FOOT, 12), "inches": (FOOT, 1), "hours": (HOUR, 3600), "minutes": (HOUR, 60), "seconds": (HOUR, 1),
+}  # fmt: skip
+_FIRST = {
+    "'": "feet", '"': "inches", "''": "inches", "ft": "feet", "foot": "feet", "inch": "inches", "in": "inches",
+    "hour": "hours", "hr": "hours", "hrs": "hours", "h": "hours", "minute": "minutes", "min": "minutes",
+    "mins": "minutes", "m": "minutes", "second": "seconds", "sec": "seconds", "s": "seconds",
+    "degrees": "degree", "deg": "degree",
+}  # fmt: skip
 
 
 def node_of(tokens: Sequence[Token]) -> Node | None:
@@ -48,6 +63,9 @@ def expression(tokens: Sequence[Token]) -> Value:
     if any(token.value == "begin" for token in tokens):
         return _with_matrix(tokens)
     tokens = large_numbers(tokens)
+    compound = _compound(tokens)
+    if compound is not None:
+        return compound
     number, base = _based(tokens)
     if base is not None:
         return Expr(tree.symbol(number), base=base)
@@ -69,7 +87,45 @@ def expression(tokens: Sequence[Token]) -> Value:
         return words_of(tokens) if wordy else Opaque(spelled(list(tokens)))
     if tree.has(node, "pm", "mp"):
         return Items("list", tuple(Expr(tree.choose_sign(node, sign), unit, percent) for sign in (1, -1)))
-    return Expr(node, unit, percent, None, _digits(rest))
+    return Expr(node, unit, percent, None, _digits(rest), _loose(tokens) if unit is None and not percent else None)
+
+
+def _loose(tokens: Sequence[Token]) -> tuple[Node, Unit] | None:
+    """The number and the unit, if plain letters at the end can be a unit of measurement: `3 h`, `3.6\\frac{m}{s}`."""
+    if tokens[0].kind != "number" or not any(token.kind == "name" for token in tokens[-4:]):
+        return None
+    rest, unit = split_unit(tokens, loose=True)
+    if unit is None or not unit.known:
+        return None
+    node = node_of(rest)
+    return None if node is None or free(node) else (node, unit)
+
+
+def _compound(tokens: Sequence[Token]) -> Expr | None:
+    """Read `63^{\\circ}45'`, `5'10"`, `2 hours 30 minutes` in the first unit; None for anything else."""
+    if len(tokens) < 4 or tokens[0].kind not in ("number", "sign"):
+        return None
+    signed = tokens[0].value in ("-", "+")
+    marks = [token for token in tokens[signed:] if token.value not in _PRIME_BRACKETS]
+    total, unit, last = Fraction(0), None, 10**9
+    index = 0
+    while index < len(marks):
+        if marks[index].kind != "number" or "\\" in marks[index].value or index + 1 >= len(marks):
+            return None
+        end = index + 2
+        while end < len(marks) and marks[end].value == "'" == marks[end - 1].value:
+            end += 1
+        name = "".join(token.value for token in marks[index + 1 : end])
+        found, size = _PARTS.get(name if index and unit == DEGREE else _FIRST.get(name, name), (None, 0))
+        if found is None or size >= last or (unit is not None and found != unit):
+            return None
+        total += numeral_value(marks[index].value) * size
+        unit, last, index = found, size, end
+    if unit is None or index < 4:
+        return None
+    largest = max(size for found, size in _PARTS.values() if found == unit)
+    value = tree.number(total / largest)
+    return Expr(tree.neg(value) if tokens[0].value == "-" else value, unit)
 
 
 def _digits(tokens: Sequence[Token]) -> int:

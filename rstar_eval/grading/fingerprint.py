@@ -21,6 +21,7 @@ _GUARD = 96
 _SLOW = frozenset(["factorial", "factorial2", "gamma", "binomial", "permutations"])
 _WORK = {256: 10**9, 1_024: 600, 4_096: 60, 10_240: 12}  # function evaluations that a precision allows
 _WANTED = 2
+_LOGARITHMS = frozenset(["ln", "log", "logbase", "lg", "lb", "arcsin", "arccos", "arctan"])
 
 
 class Undecided(Exception):
@@ -55,18 +56,33 @@ def _at(node: Node, names: tuple[str, ...], index: int, precision: int, log10: b
 def _points(nodes: Sequence[Node], variables: int = 1) -> Sequence[int]:
     """The sample points that these trees need.
 
-    Positive ones, and where |x| or sign occurs also mixed signs; whole numbers where rounding or remainders occur.
+    Positive ones, larger ones too where a root or a logarithm may hide a change of sign; where |x| or sign occurs also
+    mixed signs; whole numbers where rounding, remainders, or sums up to a variable occur.
     """
-    names = {str(part.value) for node in nodes for part in walk(node) if part.op == "fn"}
-    if names & {"floor", "ceiling", "mod", "gcd", "lcm", "factorial2"}:
+    parts = [part for node in nodes for part in walk(node)]
+    names = {str(part.value) for part in parts if part.op == "fn"}
+    if names & {"floor", "ceiling", "mod", "gcd", "lcm", "factorial2"} or any(part.op == "series" for part in parts):
         return range(WHOLE + 1, WHOLE + 51) if variables == 1 else range(16, 46)
     if names & {"abs", "sign", "max", "min"}:
-        return (0, 8, 9, 10, 11, 12, 1, 2)
+        return (0, 8, 9, 10, 11, 12, 13, 14, 1, 2)
+    if any(_may_branch(part) for part in parts):
+        return (0, 1, 2, 3, 4, 5, 6)
     return (0, 1, 2, 3, 4, 5)
 
 
+def _may_branch(node: Node) -> bool:
+    """Whether a node is a root or a logarithm of a sum with variables: sqrt((x - 3)^2) is x - 3 only from 3 on."""
+    if node.op == "pow":
+        exponent = node.args[1]
+        if exponent.op == "num" and isinstance(exponent.value, Fraction) and exponent.value.denominator == 1:
+            return False
+    elif node.op != "root" and not (node.op == "fn" and node.value in _LOGARITHMS):
+        return False
+    return any(part.op == "add" for part in walk(node.args[0])) and bool(free(node.args[0]))
+
+
 def _wanted(points: Sequence[int]) -> int:
-    return {6: _WANTED, 8: 5, 30: 20}.get(len(points), 40)
+    return {6: _WANTED, 7: 4, 10: 8, 30: 20}.get(len(points), 40)
 
 
 def precision_for(*nodes: Node) -> int:

@@ -11,7 +11,7 @@ from rstar_eval.grading.limits import LIMITS, TOLERANCE, Tolerance
 from rstar_eval.grading.official import lenient
 from rstar_eval.grading.pool import GraderPool, Reply, shared_pool
 from rstar_eval.grading.string_match import decide_string
-from rstar_eval.grading.symbolic_gate import may_be_symbolic
+from rstar_eval.grading.symbolic_gate import may_be_symbolic, needs_symbolic
 from rstar_eval.grading.types import Grade, Verdict
 from rstar_eval.registry import Registry
 
@@ -99,6 +99,8 @@ def symbolic_verdict(passed: Passed, pool: GraderPool | None) -> tuple[Verdict, 
 
     What may not go to a worker (see `symbolic_gate`) is "wrong" by rule `unreadable`.
     """
+    if not needs_symbolic(passed.gold, passed.pred):
+        return Verdict("wrong", "unreadable"), 0.0
     if not may_be_symbolic(passed.gold) or not may_be_symbolic(passed.pred):
         return Verdict("wrong", "unreadable"), 0.0
     reply, waited = _timed(

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from rstar_eval.grading.compare import same
 from rstar_eval.grading.fingerprint import Undecided, rational
 from rstar_eval.grading.limits import TOLERANCE, Tolerance
+from rstar_eval.grading.qualifiers import agree
 from rstar_eval.grading.read import Reading, read
 from rstar_eval.grading.types import Verdict
 from rstar_eval.grading.values import Choice, Clock, Either, Expr, Items, Labelled, Opaque, Value, Words
@@ -75,6 +76,8 @@ def _structure(want: Reading, have: Reading, tolerance: Tolerance) -> Verdict | 
         any(isinstance(value, Words) for value in want.values) or any(isinstance(value, Words) for value in have.values)
     ) and _same_words(want, have):
         return Verdict("correct", "words")
+    if not agree(want.qualifier, have.qualifier):
+        return Verdict("wrong", "qualifier")
     undecided: Undecided | None = None
     for gold in want.values:
         for pred in have.values:

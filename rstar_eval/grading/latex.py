@@ -20,11 +20,19 @@ _THIN = re.compile(
 )
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z{}(\[%$ ])")
 _CIRCLE = re.compile(r"\^?\s*(?:\{\s*(?:\\circ|\\degree)\s*\}|\\circ(?![a-z])|\\degree(?![a-z]))|\\degree(?![a-z])")
+_LETTER_O = re.compile(r"(?<=\d)\s*\^\s*(?:\{\s*(?:\\(?:text|mathrm)\s*\{\s*)?o\s*\}(?:\s*\})?|o(?![A-Za-z]))")
+_LOST_DOLLAR = re.compile(r"(?<!\\)\\(?=\d)")
+_ROW_SPACE = re.compile(r"(\\\\)\s*\[-?[\d.]+ ?(?:ex|em|pt|mm|cm|in)\]")
+_REPEATING = re.compile(r"(?<=\d)(\.\d*)(?:\\(?:bar|dot|overline)\s*(?:\{\s*(\d+)\s*\}|(\d))|\((\d+)\)(?!\s*[\^(]))")
+_NOT_EQUAL = re.compile(r"\\not\s*=")
 _SPACE = re.compile(r"[ \t\r\n]+")
 _TEXTUAL = re.compile(r"\\(?:begin|text|mbox|frac)")
 _MARKED = re.compile(r"[\\$*`~]|\{,\}")
 _DOLLARS = re.compile(r"(?<![\w\\])\$(?=\S)([^$]*?)(?<=[^\s\\])\$(?!\w)")
-_OVER = re.compile(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}")
+_OVER = re.compile(r"\{([^{}]*)\\(over|choose)(?![a-z])([^{}]*)\}")
+_CHOOSE = re.compile(
+    r"(?:\{\})?[\^_]\s*\{?(\d+|[a-z])\}?\s*C_\s*\{?(\d+|[a-z])\}?(?![\d\w])|(?<![A-Za-z\\])C_\{?(\d+)\}?\^\{?(\d+)\}?(?!\d)"
+)
 _READ_AT_MOST = 1_000_000
 THIN_SPACE = "~"
 
@@ -44,6 +52,10 @@ def normal_form(text: str) -> str:
     text = clean(text[:_READ_AT_MOST]).strip()
     text = collapse_brackets(text) if len(text) > 60 else text
     check(text)
+    text = _LETTER_O.sub(r"\\degree ", text) if "^" in text else text
+    if "C_" in text:
+        text = _CHOOSE.sub(lambda match: rf"\binom{{{match[1] or match[3]}}}{{{match[2] or match[4]}}}", text)
+    text = _REPEATING.sub(lambda match: f"{match[1]}\\overline{{{match[2] or match[3] or match[4]}}}", text)
     if not _MARKED.search(text):
         return _end(_SPACE.sub(" ", text))
     if r"\begin" not in text and r"\\" in text:
@@ -54,11 +66,15 @@ def normal_form(text: str) -> str:
     if "\\" in text or "~" in text or "{,}" in text:
         text = _SIZES.sub("", _STYLES.sub("", text))
         text = _FRACTION.sub(r"\\frac", text)
+        text = _NOT_EQUAL.sub(r"\\ne ", text)
+        text = _ROW_SPACE.sub(r"\1", _LOST_DOLLAR.sub(r"\\$", text))
         text = _THOUSANDS.sub("", text)
         text = _CIRCLE.sub(r"\\degree ", text)
         text = _THIN.sub(THIN_SPACE, text)
-        if r"\over" in text:
-            text = _OVER.sub(r"\\frac{\1}{\2}", text)
+        if r"\over" in text or r"\choose" in text:
+            text = _OVER.sub(
+                lambda match: rf"\{'frac' if match[2] == 'over' else 'binom'}{{{match[1]}}}{{{match[3]}}}", text
+            )
     return _closed(_end(_SPACE.sub(" ", unwrap(collapse_brackets(text)))))
 
 

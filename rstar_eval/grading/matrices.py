@@ -1,4 +1,4 @@
-"""Matrices: LaTeX environments, sums and multiples of matrices, and the rows that are printed in brackets."""
+"""Matrices: LaTeX environments, sums and multiples of matrices, printed rows; vectors written with i, j and k."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 from rstar_eval.grading import tree
 from rstar_eval.grading.cursor import ParseError
+from rstar_eval.grading.fingerprint import Undecided, equal, free
+from rstar_eval.grading.names import VECTORS
 from rstar_eval.grading.parse import parse
 from rstar_eval.grading.scan import closing_index, split
-from rstar_eval.grading.tokens import Token
+from rstar_eval.grading.tokens import UNIT_VECTORS, Token
 from rstar_eval.grading.tree import Node
-from rstar_eval.grading.values import Matrix
+from rstar_eval.grading.values import Expr, Items, Matrix
 
 _MATRIX = frozenset(["pmatrix", "bmatrix", "matrix", "array", "vmatrix", "Bmatrix", "smallmatrix"])
+_LETTERS = frozenset("ijk")
 
 
 def matrix(tokens: Sequence[Token]) -> Node | None:
@@ -109,3 +112,38 @@ def matrix_value(node: Node) -> Matrix | None:
 
 def _scaled(inner: Matrix, factor: Node) -> Matrix:
     return Matrix(tuple(tuple(tree.mul(factor, cell) for cell in row) for row in inner.rows))
+
+
+def vector_of(tokens: Sequence[Token]) -> Items | None:
+    """Read `3\\mathbf{i} - 2\\mathbf{j}`, or the same with plain or hatted letters, as the tuple of its components.
+
+    Two components unless k occurs. None if it isn't one; plain letters count only if two of them occur.
+    """
+    names = {token.value for token in tokens if token.kind == "name"}
+    bold = names & VECTORS
+    if not bold and len(names & _LETTERS) < 2:
+        return None
+    label = next((index for index, token in enumerate(tokens) if token.value == "="), -1)
+    letters = [
+        token._replace(value=f"{token.value}-vector") if not bold and token.value in _LETTERS else token
+        for token in tokens[label + 1 :]
+    ]
+    try:
+        node = parse(letters, False)
+    except ParseError:
+        return None
+    used = free(node)
+    if not used & VECTORS or any(part.op == "const" and part.value == "i" for part in tree.walk(node)):
+        return None
+    axes = [UNIT_VECTORS[letter] for letter in ("ijk" if UNIT_VECTORS["k"] in used else "ij")]
+    components = []
+    for axis in axes:
+        component = node
+        for other in VECTORS:
+            component = tree.substitute(component, other, tree.ONE if other == axis else tree.ZERO)
+        components.append(component)
+    rebuilt = tree.add(*[tree.mul(part, tree.symbol(axis)) for part, axis in zip(components, axes, strict=True)])
+    try:
+        return Items("tuple", tuple(map(Expr, components))) if equal(node, rebuilt) else None
+    except Undecided:
+        return None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rstar_eval.grading import tree
 from rstar_eval.grading.cursor import Cursor, ParseError
 from rstar_eval.grading.numerals import numeral_value
-from rstar_eval.grading.tokens import Token
+from rstar_eval.grading.tokens import UNIT_VECTORS, Token
 from rstar_eval.grading.tree import Node
 from rstar_eval.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK, MANY_ARGUMENTS, TRANSPARENT, words
 
@@ -19,6 +19,7 @@ _SHORT_FUNCTIONS = tuple(
 )
 _LONGEST_PRODUCT = 4
 _OPAQUE = frozenset("fgFG")
+VECTORS = frozenset(UNIT_VECTORS.values())
 
 
 class NameParser(Cursor, ABC):
@@ -147,9 +148,13 @@ class NameParser(Cursor, ABC):
         if name == "log" and self.at("_"):
             return self.function(name)
         if self.at("_"):
-            return self.subscripted(name)
+            return self.subscripted(name) if len(name) == 1 or name in GREEK else self.letters(name)
         if len(name) == 1:
             return self.letter(name)
+        if name in VECTORS:
+            return tree.symbol(name)
+        if name in ("Gamma", "gamma") and self.at("(") and (name == "Gamma" or self.printed):
+            return Node("fn", (self.arguments()[0],), "gamma")
         if name in CONSTANTS:
             return tree.PI if name == "pi" else tree.NAN if name == "nan" else tree.INFINITY
         if name in GREEK:
@@ -207,9 +212,6 @@ class NameParser(Cursor, ABC):
     def subscripted(self, name: str) -> Node:
         """A name with a subscript is one variable; the subscript's spelling is part of its name."""
         self.take()
-        prefix = name[:-1] if len(name) > 1 and name not in GREEK else ""
-        if prefix:
-            raise ParseError("a subscript after several letters")
         parts = []
         if self.at("{"):
             level = 0
@@ -237,4 +239,6 @@ class NameParser(Cursor, ABC):
             return Node("pow" if name == "power" else "root", tuple(arguments))
         if name == "sum":
             return tree.add(*arguments)
+        if name == "complex":
+            return tree.add(arguments[0], tree.mul(tree.IMAGINARY, *arguments[1:])) if arguments[1:] else arguments[0]
         return tree.mul(*arguments) if name == "product" else Node("fn", tuple(arguments), name)

@@ -15,10 +15,11 @@ from typing import Any
 
 from rstar_eval.grading.exact import exact_value
 from rstar_eval.grading.limits import LIMITS, LimitExceeded
-from rstar_eval.grading.tree import Node
+from rstar_eval.grading.tree import Node, is_infinite
 
 PRECISIONS = (256, 1_024, 4_096, 10_240, 20_480)
 WHOLE = 100
+_REACH = {2: 8, 3: 8, 12: 8, 13: 8, 4: 60, 14: 60}
 _TRIG_BITS = 4_096
 _GAMMA_CAP = 10**9
 _local = threading.local()
@@ -59,8 +60,9 @@ def context(precision: int) -> Any:
 def sample(name: str, index: int) -> Fraction:
     """Return the value of variable `name` at point `index`: fixed by both, between 0.4 and 2.9, hardly ever special.
 
-    From point 8 on signs are mixed; from point 16 on values are integers from 1 to 40 (for floors and parities); after
-    point WHOLE they are 1, 2, 3, ... for every variable.
+    Some points reach eight or sixty times as far, so that |x - 3| isn't 3 - x. From point 8 on signs are mixed; from
+    point 16 on values are integers from 1 to 40 (for floors and parities); after point WHOLE they are 1, 2, 3, ... for
+    every variable.
     """
     if index > WHOLE:
         return Fraction(index - WHOLE)
@@ -68,7 +70,7 @@ def sample(name: str, index: int) -> Fraction:
     raw = int.from_bytes(digest, "big")
     if index >= 16:
         return Fraction(raw % 40 + 1)
-    value = Fraction(4, 10) + Fraction(raw, 2**64) * Fraction(5, 2)
+    value = (Fraction(4, 10) + Fraction(raw, 2**64) * Fraction(5, 2)) * _REACH.get(index, 1)
     return -value if index >= 8 and raw & 1 else value
 
 
@@ -133,20 +135,33 @@ def _constant(name: str, point: Point) -> Any:
 
 def _series(node: Node, point: Point) -> Any:
     variable, first_node, last_node, body = node.args
-    first, last = exact_value(first_node), exact_value(last_node)
-    if first is None or last is None or first.denominator != 1 or last.denominator != 1:
-        raise Unsupported("a series with such bounds")
+    first, last = _bound(first_node, point), _bound(last_node, point)
     if last - first > LIMITS.terms:
         raise LimitExceeded("terms")
     total = point.context.mpf(0 if node.value == "sum" else 1)
     held = point.values.get(str(variable.value))
-    for index in range(first.numerator, last.numerator + 1):
+    for index in range(first, last + 1):
         point.values[str(variable.value)] = point.context.mpf(index)
         term = _value(body, point)
         total = total + term if node.value == "sum" else total * term
     if held is not None:
         point.values[str(variable.value)] = held
     return total
+
+
+def _bound(node: Node, point: Point) -> int:
+    """The whole number that a bound of a series is at this point."""
+    exact = exact_value(node)
+    if exact is None:
+        if is_infinite(node):
+            raise Unsupported("an infinite series")
+        value = _value(node, point)
+        if point.context.im(value) or value != point.context.nint(value) or abs(value) > LIMITS.terms:
+            raise Undefined("a bound that isn't a whole number here")
+        return int(value)
+    if exact.denominator != 1:
+        raise Undefined("a bound that isn't a whole number")
+    return exact.numerator
 
 
 def _bits(value: Any, point: Point) -> int:
@@ -314,6 +329,7 @@ _DIRECT = {
 _HYPERBOLIC = ("sinh", "cosh", "tanh", "coth", "sech", "csch")
 _SPECIAL: dict[str, Callable[[list[Any], Point], Any]] = {
     "exp": _exp,
+    "cis": lambda values, point: point.context.expj(_small(values[0], _TRIG_BITS, point)),
     "abs": lambda values, point: abs(values[0]),
     "sqrt": lambda values, point: point.context.sqrt(values[0]),
     "cbrt": lambda values, point: power(values[0], point.context.mpf(1) / 3, Fraction(1, 3), point),

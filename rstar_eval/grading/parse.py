@@ -82,7 +82,7 @@ class _Parser(NameParser):
                 if mixed is not None:
                     factors = [mixed]
                 else:
-                    if self.peek().kind == "number" and self.tokens[self.position - 1].kind == "number":
+                    if self.peek().kind == "number" and factors[-1].op == "num" and self.after_number():
                         raise ParseError("two numbers side by side")
                     factors.append(self.factor())
             else:
@@ -107,6 +107,10 @@ class _Parser(NameParser):
                 "frac", "sqrt", "cbrt", "binom", "infty", "sum", "prod", "max", "min", "gcd", "lcm", "det", "emptyset",
             ) and token.value != "emptyset")  # fmt: skip
         return token.value == "|" and not self.bars
+
+    def after_number(self) -> bool:
+        """Whether the token before is a number: two side by side are no product."""
+        return self.tokens[self.position - 1].kind == "number"
 
     def is_integer(self, index: int) -> bool:
         token = self.tokens[index] if 0 <= index < len(self.tokens) else END

@@ -12,23 +12,26 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from rstar_eval.grading import tree
-from rstar_eval.grading.brackets import as_set, bracketed, union
+from rstar_eval.grading.brackets import as_set, bracketed, european, union
 from rstar_eval.grading.equalities import RELATIONS, related
 from rstar_eval.grading.expressions import expression, node_of
 from rstar_eval.grading.labels import PREFIX
 from rstar_eval.grading.latex import normal_form
 from rstar_eval.grading.limits import LIMITS, LimitExceeded
+from rstar_eval.grading.matrices import vector_of
 from rstar_eval.grading.printed import printed
+from rstar_eval.grading.qualifiers import NONE, Qualifier, split_qualifier
 from rstar_eval.grading.relations import complement, intersect, ordered
-from rstar_eval.grading.rewrite import join_thousands, split_joined
+from rstar_eval.grading.rewrite import join_thousands, plain_call, split_joined, worded_numbers
 from rstar_eval.grading.scan import enclosed, split
 from rstar_eval.grading.tokens import Token, spelled, tokenise
-from rstar_eval.grading.values import Expr, Items, Labelled, Opaque, Ratio, RealSet, Value, Words
-from rstar_eval.grading.words import choice, clock, compact, is_wordy, phrase, plain_text, words_of
+from rstar_eval.grading.values import Either, Expr, Inequality, Items, Labelled, Opaque, Ratio, RealSet, Value, Words
+from rstar_eval.grading.words import REALS, choice, clock, compact, is_wordy, phrase, plain_text, words_of
 
 _INTEGER = re.compile(r"(?<![\d.,\w])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
-_WHOLE_SETS = frozenset(["setZ", "setN"])
+_WHOLE_SETS = frozenset(["setZ", "setN", "Z", "N"])
 _ZERO_GROUP = re.compile(r"\d,0\d\d")
+_PERIOD = re.compile(r"(\d*?)(?:(\d)\2{2,}|(\d\d)\3{2,}|(\d{3,6})\4+)")
 _SPACED = re.compile(r"-?[1-9]\d{0,2}(?:[ ~]\d{3})+(?:\.\d+)?")
 _FLAT_SUM = re.compile(r"[+-]?\d{1,20}(?:[+-]\d{1,20})*+")
 _TERM = re.compile(r"[+-]?\d+")
@@ -38,13 +41,15 @@ _CACHED_LENGTH = 600
 @dataclass(frozen=True, slots=True)
 class Reading:
     """All that comparison needs of one text. `spelling`: its tokens without spaces; `letters`: casefolded without
-    spaces and marks; `values`: what it can mean, likeliest first; `limit`: the cap that it is over, or ""."""
+    spaces and marks; `values`: what it can mean, likeliest first; `limit`: the cap that it is over, or "";
+    `qualifier`: what it says of its parameters (see `qualifiers`)."""
 
     normal: str
     spelling: str
     letters: str
     values: tuple[Value, ...]
     limit: str = ""
+    qualifier: Qualifier = NONE
 
 
 def read(text: str, separators: bool = True) -> Reading:
@@ -57,11 +62,12 @@ def _read(text: str, separators: bool) -> Reading:
         return Reading("", text, "", (Expr(tree.number(sum(map(int, _TERM.findall(text))))),))
     try:
         normal = normal_form(text)
-        tokens = split_joined(tokenise(normal))
-        values = _values(normal, tokens, separators)
+        tokens = plain_call(split_joined(tokenise(normal)))
+        stated, qualifier = split_qualifier(tokens)
+        values = _values(normal, list(stated), separators)
     except LimitExceeded as error:
         return Reading("", text, "", (), error.limit)
-    return Reading(normal, spelled(tokens), compact(plain_text(tokens)), values)
+    return Reading(normal, spelled(tokens), compact(plain_text(tokens)), values, "", qualifier)
 
 
 _cached = lru_cache(maxsize=2048)(_read)
@@ -92,13 +98,37 @@ def _values(normal: str, tokens: list[Token], separators: bool) -> tuple[Value, 
         found.append(value_of([Token("number", normal.replace(" ", "").replace("~", "").lstrip("-"))]))
         if normal[0] == "-":
             found = [Expr(tree.neg(item.node)) if isinstance(item, Expr) else item for item in found]
-    if not (option is not None and option.text):
+    said = time is not None and any(token.kind == "name" for token in tokens)
+    if not (option is not None and option.text) and not said:
         found.append(value_of(tokens))
+    endless = _ellipsis(tokens)
+    if endless is not None:
+        found.append(endless)
+    worded = worded_numbers(tokens)
+    if worded is not tokens:
+        found.append(value_of(worded))
+    vector = vector_of(tokens)
+    if vector is not None:
+        found.append(vector)
     if any(isinstance(value, Words | Opaque) for value in found):
         tail = _tail(tokens)
         if tail is not None:
             found.append(tail)
     return tuple(found)
+
+
+def _ellipsis(tokens: Sequence[Token]) -> Value | None:
+    """`0.333...`, `1.7724538 \\ldots`: the decimal as far as it is written, or with its period repeated for ever."""
+    if len(tokens) < 2 or tokens[-1].value not in ("...", "ldots") or tokens[-2].kind != "number":
+        return None
+    written = tokens[-2].value
+    whole, _, places = written.partition(".")
+    options = [value_of(tokens[:-1])]
+    match = _PERIOD.fullmatch(places)
+    if match:
+        period = Token("number", rf"{whole}.{match[1]}\overline{{{match[2] or match[3] or match[4]}}}")
+        options.append(value_of([*tokens[:-2], period]))
+    return Either(tuple(options))
 
 
 def _tail(tokens: Sequence[Token]) -> Value | None:
@@ -131,7 +161,8 @@ def value_of(tokens: Sequence[Token]) -> Value:
     tokens = _strip(tokens)
     if not tokens:
         return Words("")
-    for separators, kind in ((";",), ","), (("or",), "or"), ((",", "and", "&"), ","):
+    bar = _either_or(tokens)
+    for separators, kind in ((";",), ","), (("or", *bar), "or"), ((",", "and", "&"), ","):
         pieces = [piece for piece in split(tokens, *separators) if piece]
         if len(pieces) > 1 and _says_whole(pieces[-1]):
             pieces = pieces[:-1]
@@ -143,6 +174,15 @@ def value_of(tokens: Sequence[Token]) -> Value:
             word = "or" if kind == "or" else "and" if any(token.value in ("and", "&") for token in tokens) else ","
             return _collect([value_of(piece) for piece in pieces], word, tokens)
     return _piece(tokens)
+
+
+def _either_or(tokens: Sequence[Token]) -> tuple[str, ...]:
+    """The signs that mean `or` here: sympy's `(x < 1) | (x > 2)`, and a union sign between inequalities."""
+    for sign in ("|", "cup"):
+        pieces = split(tokens, sign)
+        if len(pieces) > 1 and all(any(token.value in RELATIONS for token in piece) for piece in pieces):
+            return (sign,)
+    return ()
 
 
 def _says_whole(tokens: Sequence[Token]) -> bool:
@@ -194,6 +234,9 @@ def _collect(values: list[Value], word: str, tokens: Sequence[Token]) -> Value:
         return Labelled(first.label, Items("list", tuple(spread)))
     if all(labels) and len(set(labels)) == len(labels) and word != "or":
         return Items("tuple", tuple(flat))
+    relations = [value.relations for value in flat if isinstance(value, Inequality)]
+    if len(relations) == len(flat) and word == "and":
+        return Inequality(tuple(part for parts in relations for part in parts))
     if isinstance(first, RealSet) and len(first.parts) == 2 and first.parts[0].high == first.parts[1].low:
         points = [as_set(Items("set", (value,))) for value in flat[1:]]
         if all(points):
@@ -237,7 +280,13 @@ def _piece(tokens: Sequence[Token]) -> Value:
     side_by_side = _side_by_side(tokens)
     if len(side_by_side) > 1:
         return Items("list", tuple(value_of(piece) for piece in side_by_side))
-    made = printed(tokens, value_of) or union(tokens, value_of) or bracketed(tokens, value_of)
+    made = (
+        printed(tokens, value_of)
+        or union(tokens, value_of)
+        or bracketed(tokens, value_of)
+        or _all_but(tokens)
+        or european(tokens, value_of)
+    )
     if made is not None:
         return made
     meaning = phrase(compact(plain_text(tokens))) if tokens[0].kind in ("name", "command", "open") else None
@@ -251,6 +300,22 @@ def _piece(tokens: Sequence[Token]) -> Value:
         if all(nodes):
             return Ratio(tuple(node for node in nodes if node))
     return expression(tokens)
+
+
+def _all_but(tokens: Sequence[Token]) -> Value | None:
+    """Read `all real numbers except 3`."""
+    for index, token in enumerate(tokens[:-1]):
+        if token.kind != "name":
+            return None
+        if token.value.casefold().endswith(("except", "but", "excluding")):
+            words = compact("".join(part.value for part in tokens[: index + 1]))
+            held = tokens[index + 2 :] if tokens[index + 1].value == "for" else tokens[index + 1 :]
+            value = value_of(held)
+            points = as_set(Items("set", (value.value,)) if isinstance(value, Labelled) else value)
+            points = points or as_set(Items("set", (value,)))
+            if phrase(words.removesuffix("except").removesuffix("but").removesuffix("excluding")) == REALS and points:
+                return complement(points)
+    return None
 
 
 def _side_by_side(tokens: Sequence[Token]) -> list[Sequence[Token]]:

@@ -1,13 +1,18 @@
-"""Rewriting of tokens before they are read: thousands, joining words that lost their spaces, `2.5 million`."""
+"""Rewriting of tokens before they are read: thousands, numbers in words, words that lost their spaces, prefixes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
+from rstar_eval.grading.number_words import number_in_words
+from rstar_eval.grading.scan import closing_index
 from rstar_eval.grading.tokens import Token
+from rstar_eval.grading.vocabulary import FUNCTIONS
 
 _JOINED = re.compile(r"([A-Za-z]?)(and|or)([A-Za-z]?)")
+_MODULES = frozenset(["math", "cmath", "np", "numpy", "sp", "sympy", "mpmath"])
+_LONGEST_NUMBER = 12
 _LARGE = {"thousand": "1000", "million": "1000000", "billion": "1000000000", "trillion": "1000000000000"}
 
 
@@ -59,7 +64,7 @@ def split_joined(tokens: list[Token]) -> list[Token]:
     """Separate joining words that lost their spaces: `-3orx`, `2and3`, `\\pi korx`."""
     result: list[Token] = []
     for index, token in enumerate(tokens):
-        if token.kind == "name" and 2 < len(token.value) <= 5 and not token.text and index:
+        if token.kind == "name" and 2 < len(token.value) <= 5 and not token.text and index and token.value != "for":
             match = _JOINED.fullmatch(token.value)
             if match and (match[1] or tokens[index - 1].kind in ("number", "close")):
                 result.extend(Token("name", part) for part in match.groups() if part)
@@ -79,3 +84,53 @@ def large_numbers(tokens: Sequence[Token]) -> Sequence[Token]:
         else:
             result.append(token)
     return result
+
+
+def plain_call(tokens: list[Token]) -> list[Token]:
+    """Undo two habits of printers: `math.pi` is pi, and sympy's `f{\\left(x\\right)}` is f(x)."""
+    values = [token.value for token in tokens]
+    if "." not in values and "(" not in values:
+        return tokens
+    result: list[Token] = []
+    closing: set[int] = set()
+    skip = False
+    for index, token in enumerate(tokens):
+        if skip or index in closing:
+            skip = False
+            continue
+        if token.value in _MODULES and values[index + 1 : index + 2] == ["."] and index + 2 < len(tokens):
+            skip = True
+            continue
+        if token.value == "{" and values[index + 1 : index + 2] == ["("] and index and _applies(tokens[index - 1]):
+            end = closing_index(tokens, index)
+            if closing_index(tokens, index + 1) == end - 1:
+                closing.add(end)
+                continue
+        result.append(token)
+    return result
+
+
+def _applies(token: Token) -> bool:
+    """Whether brackets after a token hold its argument: a name, a function, or the end of its power or base."""
+    return (token.kind == "name" and not token.text) or token.value == "}" or token.value in FUNCTIONS
+
+
+def worded_numbers(tokens: list[Token]) -> list[Token]:
+    """Write a number in words at the start as digits: `three hours`, `minus 7`, `one half`, `nine hundred million`."""
+    if not tokens or tokens[0].kind != "name":
+        return tokens
+    if tokens[0].value.casefold() in ("minus", "negative") and len(tokens) > 1:
+        rest = worded_numbers(tokens[1:])
+        return [Token("sign", "-"), *rest] if rest[0].kind in ("number", "open", "command") else tokens
+    count = 0
+    while count < len(tokens) and (tokens[count].kind == "name" or tokens[count].value == "-"):
+        count += 1
+    for end in range(min(count, _LONGEST_NUMBER), 0, -1):
+        words = [token.value.casefold() for token in tokens[:end] if token.value != "-"]
+        value = number_in_words(words)
+        if value is not None and (end > 1 or len(tokens) > 1):
+            digits = [Token("number", str(value.numerator), tokens[0].spaced)]
+            if value.denominator != 1:
+                digits += [Token("sign", "/"), Token("number", str(value.denominator))]
+            return [*digits, *tokens[end:]]
+    return tokens

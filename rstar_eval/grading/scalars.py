@@ -6,7 +6,7 @@ from rstar_eval.grading import tree
 from rstar_eval.grading.fingerprint import Undecided, equal, free, proportional, rational
 from rstar_eval.grading.limits import Tolerance
 from rstar_eval.grading.tree import Node, has, walk
-from rstar_eval.grading.units import CENT, DEGREE, DOLLAR, agree
+from rstar_eval.grading.units import CENT, DEGREE, DOLLAR, RADIAN, agree
 from rstar_eval.grading.values import Equation, Expr
 
 _CONSTANT_NAMES = frozenset(["C", "c", "K", "k"])
@@ -21,6 +21,8 @@ def same_expr(gold: Expr, pred: Expr, tolerance: Tolerance) -> bool:
     if gold.base or pred.base:
         return (gold.base == pred.base or not gold.base or not pred.base) and _numeral(gold) == _numeral(pred)
     relative = _relative(gold, pred, tolerance)
+    if (gold.unit is None) != (pred.unit is None) and (gold.loose or pred.loose):
+        return _loosely(gold, pred, relative)
     if gold.unit != pred.unit and {gold.unit, pred.unit} & {DEGREE, DOLLAR, CENT}:
         converted = _converted(gold, pred)
         if converted is not None:
@@ -28,6 +30,8 @@ def same_expr(gold: Expr, pred: Expr, tolerance: Tolerance) -> bool:
     if not agree(gold.unit, pred.unit):
         return False
     if gold.percent != pred.percent:
+        if gold.unit or pred.unit:
+            return False
         return _percent(gold, pred, relative)
     return same_node(gold.node, pred.node, relative)
 
@@ -53,11 +57,22 @@ def _converted(gold: Expr, pred: Expr) -> tuple[Node, Node] | None:
             if gold.unit == DOLLAR
             else (gold.node, tree.mul(pred.node, _HUNDRED))
         )
-    if {gold.unit, pred.unit} == {DEGREE, None}:
+    if {gold.unit, pred.unit} in ({DEGREE, None}, {DEGREE, RADIAN}):
         degrees, other = (gold.node, pred.node) if gold.unit == DEGREE else (pred.node, gold.node)
         if not _has_pi(degrees) and _has_pi(other):
             return Node("deg", (degrees,)), other
     return None
+
+
+def _loosely(gold: Expr, pred: Expr, relative: float) -> bool:
+    """One side has a unit, the other ends in letters that may be one (`3 h`): they are if they are the same."""
+    named, plain = (gold, pred) if gold.unit else (pred, gold)
+    if plain.loose is None:
+        return same_node(gold.node, pred.node, relative)
+    node, unit = plain.loose
+    if named.unit is None or unit.parts != named.unit.parts:
+        return same_node(gold.node, pred.node, relative)
+    return same_node(named.node, node, relative) if named is gold else same_node(node, named.node, relative)
 
 
 def _has_pi(node: Node) -> bool:

@@ -1,4 +1,4 @@
-"""What may go to the symbolic stage: short mathematics in known commands; never something that looks like code."""
+"""What may go to the symbolic stage: short mathematics that no rule reads; never something that looks like code."""
 
 from __future__ import annotations
 
@@ -13,11 +13,23 @@ _CODE = re.compile(
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _WORD = re.compile(r"(?<!\\)\b[A-Za-z]{5,}")
+_NEEDED = re.compile(
+    r"\\(?:int|iint|oint|lim|sum|prod|partial|frac\s*\{\s*d)(?![a-z])|\b(?:Integral|Limit|Sum|Product)\b"
+)
 _LARGE = re.compile(r"\d{7,}|!\s*\)*\s*!|\^\s*\{[^{}]*\^|\^\s*\w+\s*\^|\^\s*\{?\s*-?\d{4,}")
 
 
+def needs_symbolic(gold: Reading, pred: Reading) -> bool:
+    """Whether a side holds what only the symbolic stage reads: integrals, limits, derivatives, infinite sums.
+
+    Whatever else no rule reads is compared by its spelling alone: math-verify's reading of broken or unknown LaTeX
+    makes equal what isn't (`63^{\\circ}45'` and `45'`).
+    """
+    return bool(_NEEDED.search(gold.normal) or _NEEDED.search(pred.normal))
+
+
 def may_be_symbolic(reading: Reading) -> bool:
-    """Whether a reading that no rule decided may be handed to math-verify and sympy."""
+    """Whether a reading may be handed to math-verify and sympy."""
     text = reading.normal
     if (
         not text

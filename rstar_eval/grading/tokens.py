@@ -23,7 +23,7 @@ class Token(NamedTuple):
 _PATTERN = re.compile(
     r"""(?P<space>[ ~\t\n]+)
     |(?P<number>(?:\d+(?:\.\d*\\overline\s*\{\d+\}|\.\d+|\.(?![\d.]))?|\.\d*\\overline\s*\{\d+\}|\.\d+)(?:[eE][+-]?\d+(?![\dA-Za-z.]))?)
-    |(?P<name>Point[23]D|(?:log1?[02]|atan2|float64|float32|int64|int32)(?=\()|[A-Za-z]+)
+    |(?P<name>Point[23]D|(?:log1?[02]|atan2|float64|float32|int64|int32|real_root)(?=\()|[A-Za-z]+)
     |\\(?P<command>[A-Za-z]+)
     |(?P<escaped>\\[^A-Za-z])
     |(?P<sign>\*\*|<=|>=|!=|==|=<|=>|->|:=|\.\.\.|&&|\|\||[^\s])""",
@@ -53,6 +53,11 @@ _SAME = {
     "choose",
     "implies": "to", "Rightarrow": "to", "rightarrow": "to", "Leftrightarrow": "iff",
 }  # fmt: skip
+_BASIS = {"i": "i", "j": "j", "k": "k", r"\imath": "i", r"\jmath": "j"}
+_BOLD = frozenset(["mathbf", "bm", "boldsymbol", "pmb", "vec", "hat", "overrightarrow", "widehat"])
+_INNER_BOLD = re.compile(r"\\(?:mathbf|bm|boldsymbol|pmb)\s*\{\s*(\\?[a-z]+)\s*\}")
+_BARE = re.compile(r"[ijk](?![A-Za-z])|\\[ij]math(?![A-Za-z])")
+UNIT_VECTORS = {"i": "i-vector", "j": "j-vector", "k": "k-vector"}
 _BRACKETS = {"lbrace": r"\{", "lfloor": "floor", "lceil": "ceil", "langle": "<"}
 _CLOSERS = {"rbrace": r"\}", "rfloor": "floor", "rceil": "ceil", "rangle": ">"}
 
@@ -92,9 +97,18 @@ def _group(tokens: list[Token], text: str, position: int, command: str, spaced: 
     while position < len(text) and text[position] in " ~":
         position += 1
     if position >= len(text) or text[position] != "{":
-        return position
+        bare = _BARE.match(text, position) if command in _BOLD else None
+        if bare is None:
+            return position
+        tokens.append(Token("name", UNIT_VECTORS[_BASIS[bare[0]]], spaced))
+        return bare.end()
     end = matching_brace(text, position)
     inner = text[position + 1 : end]
+    if command in _BOLD:
+        letter = _BASIS.get(_INNER_BOLD.sub(r"\1", inner).strip())
+        if letter:
+            tokens.append(Token("name", UNIT_VECTORS[letter], spaced))
+            return end + 1
     as_text = command in TEXT_COMMANDS
     if command == "mathbb":
         tokens.append(Token("command", f"set{inner.strip()}", spaced))

@@ -106,6 +106,10 @@ class Unit:
 DEGREE = Unit(frozenset([("degree", 1)]))
 DOLLAR = Unit(frozenset([("dollar", 1)]))
 CENT = Unit(frozenset([("cent", 1)]))
+FOOT, INCH = Unit(frozenset([("foot", 1)])), Unit(frozenset([("inch", 1)]))
+_MARKS = {"'": FOOT, '"': INCH}
+HOUR = Unit(frozenset([("hour", 1)]))
+RADIAN = Unit(frozenset([("radian", 1)]))
 
 
 def agree(left: Unit | None, right: Unit | None) -> bool:
@@ -144,10 +148,10 @@ def is_unit_word(word: str, text: bool) -> bool:
     return (len(word) >= 2 and text) or len(word) >= 4
 
 
-def split_unit(tokens: Sequence[Token]) -> tuple[Sequence[Token], Unit | None]:
+def split_unit(tokens: Sequence[Token], loose: bool = False) -> tuple[Sequence[Token], Unit | None]:
     """Split a trailing unit (or a leading or trailing currency sign) from the tokens of a number or expression.
 
-    Returns the tokens without it and the unit, or all tokens and None.
+    Returns the tokens without it and the unit, or all tokens and None. loose: plain letters may be units, `3 h`.
     """
     if len(tokens) > 1 and tokens[0].value == "$":
         return tokens[1:], DOLLAR
@@ -155,16 +159,45 @@ def split_unit(tokens: Sequence[Token]) -> tuple[Sequence[Token], Unit | None]:
         return [tokens[0], *tokens[2:]], DOLLAR
     if len(tokens) > 1 and tokens[-1].value == "$":
         return tokens[:-1], DOLLAR
+    if len(tokens) > 1 and tokens[-1].value in _MARKS and tokens[-2].kind in ("number", "close"):
+        return tokens[:-1], _MARKS[tokens[-1].value]
+    if len(tokens) > 3 and tokens[-1].value == ")":
+        return _remark(tokens)
     for index in range(max(1, len(tokens) - _LONGEST), len(tokens)):
         token = tokens[index]
-        if (token.kind == "name" or token.value == "degree") and _can_start(tokens, index):
-            unit = _read(tokens[index:])
+        if (token.kind == "name" or token.value == "degree") and _can_start(tokens, index, loose):
+            unit = _read(tokens[index:], loose)
             if unit is not None:
+                return tokens[:index], unit
+        elif token.value == "frac" and index:
+            unit = _read(_slashed(tokens[index + 1 :]), loose)
+            if unit is not None and unit.known:
                 return tokens[:index], unit
     return tokens, None
 
 
-def _can_start(tokens: Sequence[Token], index: int) -> bool:
+def _slashed(tokens: Sequence[Token]) -> Sequence[Token]:
+    """`{\\text{mi}}{\\text{h}}`, what stands after \\frac, as `mi/h`; empty if it is anything else."""
+    if len(tokens) != 6 or [token.value for token in tokens[::3]] != ["{", "{"] or tokens[1].kind != "name":
+        return ()
+    return (tokens[1], Token("sign", "/"), tokens[4])
+
+
+def _remark(tokens: Sequence[Token]) -> tuple[Sequence[Token], Unit | None]:
+    """Split `(hours)` or `(minimum)` from the end of a number: a unit, or a remark that is left out."""
+    start = next((index for index in range(len(tokens) - 1, 0, -1) if tokens[index].value == "("), 0)
+    words = tokens[start + 1 : -1]
+    if not start or tokens[start - 1].kind not in ("number", "close") or not words:
+        return tokens, None
+    if not all(token.kind == "name" and (token.text or len(token.value) > 3) for token in words):
+        return tokens, None
+    if any(word.value in FUNCTIONS or word.value in GREEK for word in words):
+        return tokens, None
+    unit = _read(words)
+    return tokens[:start], unit if unit is not None and unit.known else None
+
+
+def _can_start(tokens: Sequence[Token], index: int, loose: bool) -> bool:
     before, token = tokens[index - 1], tokens[index]
     if token.value == "degree":
         return before.kind in ("number", "close", "name") and index >= 1
@@ -174,11 +207,11 @@ def _can_start(tokens: Sequence[Token], index: int) -> bool:
     if before.kind == "command" and before.value not in ("infty", "degree"):
         return False
     if len(token.value) == 1:
-        return token.text or token.spaced == "~"
+        return token.text or token.spaced == "~" or loose
     return is_unit_word(token.value, token.text)
 
 
-def _read(tokens: Sequence[Token]) -> Unit | None:
+def _read(tokens: Sequence[Token], loose: bool = False) -> Unit | None:
     """Read tokens as a unit, all of them, or return None."""
     parts: dict[str, int] = {}
     known = generic = False
@@ -209,7 +242,7 @@ def _read(tokens: Sequence[Token]) -> Unit | None:
             elif word in _FILLERS and word != "in":
                 pass
             else:
-                unit = canonical(token.value, token.text or token.spaced == "~" or index > 0)
+                unit = canonical(token.value, token.text or token.spaced == "~" or index > 0 or loose)
                 if unit is None and not (token.text or len(word) >= 3):
                     return None
                 counted = counted or unit is None
@@ -223,13 +256,14 @@ def _read(tokens: Sequence[Token]) -> Unit | None:
             side = -1
         elif token.value in ("*", "-") and last and index + 1 < len(tokens) and tokens[index + 1].kind == "name":
             pass
-        elif token.value == "^" and last in parts:
+        elif token.value == "^" and (last in parts or generic):
             written, used = _power(tokens[index + 1 :])
             if written is None:
                 return None
-            parts[last] = (1 if parts[last] > 0 else -1) * written
+            if last in parts:
+                parts[last] = (1 if parts[last] > 0 else -1) * written
             index += used
-        elif token.value == "." and last:
+        elif token.value == "." and (last or power_ahead > 1):
             pass
         else:
             return None

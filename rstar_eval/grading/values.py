@@ -14,7 +14,8 @@ class Expr:
     """An expression with what stands around it.
 
     percent: it ends with a percent sign (then `node` is the number before it). base: a number written in that base
-    (`node` holds its digits). digits: significant digits if it is one decimal literal, else 0.
+    (`node` holds its digits). digits: significant digits if it is one decimal literal, else 0. loose: number and unit
+    if the letters at its end are a unit, as `3 h` may be.
     """
 
     node: Node
@@ -22,6 +23,7 @@ class Expr:
     percent: bool = False
     base: int | None = None
     digits: int = 0
+    loose: tuple[Node, Unit] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ GREEK = words(
 _FUNCTIONS = words(
     """
     sin cos tan cot sec csc sinh cosh tanh coth sech csch arcsin arccos arctan arccot arcsec arccsc arcsinh
-    arccosh arctanh ln log lg exp sqrt cbrt floor ceiling factorial abs gamma sign re im conjugate
+    arccosh arctanh ln log lg exp cis sqrt cbrt floor ceiling factorial abs gamma sign re im conjugate
     """
 )
 FUNCTIONS = {name: name for name in sorted(_FUNCTIONS)} | names(
@@ -61,6 +61,7 @@ MANY_ARGUMENTS = names(
         "divide": "Rational Fraction",
         "power": "Pow pow",
         "root": "root real_root",
+        "complex": "complex",
         "mod": "Mod mod",
         "sum": "Add",
         "product": "Mul",
@@ -71,7 +72,7 @@ MANY_ARGUMENTS = names(
 # Printed wrappers around one value.
 TRANSPARENT = words(
     """
-    complex Decimal expand factor Float float float32 float64 int int32 int64 Integer mpf N nsimplify S simplify
+    Decimal expand factor Float float float32 float64 int int32 int64 Integer mpf N nsimplify S simplify
     str Symbol
     """
 )
@@ -95,7 +96,7 @@ _OTHER = words(
     angle approx arctg arg ast backslash begin bigcap bigcup binom bmod bullet cap cbrt cdot cdots choose circ
     colon cong ctg cup dbinom ddots deg degree det dim div dots emptyset end equiv exists forall frac gcd ge geq
     geqslant gt hline hom iff implies in inf infty int item ker land langle lbrace lbrack lceil lcm ldots le
-    leftrightarrow Leftrightarrow leq leqslant lfloor lim limsup lor lt lvert max mho mid min mod mp nabla ne
+    leftrightarrow Leftrightarrow leq leqslant lfloor lim limsup mapsto lor lt lvert max mho mid min mod mp nabla ne
     neq nmid not notin oslash overbrace overline parallel partial percent perp pm pmod Pr prime prod propto quad
     rangle rbrace rbrack rceil rfloor Rightarrow rightarrow rvert setminus sim simeq sqrt star subset subseteq
     sum sup tbinom textdegree tg times to triangle underbrace varepsilon varnothing varphi vartheta vdots vee

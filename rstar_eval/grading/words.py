@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from rstar_eval.grading import tree
+from rstar_eval.grading.number_words import number_in_words
 from rstar_eval.grading.tokens import Token
-from rstar_eval.grading.values import Choice, Clock, Interval, Items, RealSet, Value, Words
+from rstar_eval.grading.values import Choice, Clock, Expr, Interval, Items, RealSet, Value, Words
+from rstar_eval.grading.vocabulary import FUNCTIONS, MANY_ARGUMENTS
 
 _NONE = re.compile(
     r"(thereare|thereis|it(has|is)|has)?(no|none|nil|empty|nonereal)(real|integer|integral|such|positiveinteger|possible)?"
@@ -16,51 +19,22 @@ _NONE = re.compile(
 _ALL = re.compile(
     r"(for)?(all|any|every|setofall|thesetofall|x?isall)?(real(number|value)?s?|reals|setofreals)(ofx|x)?"
 )
-_NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty"
-)
-_NUMBER_WORDS = {word: value for value, word in enumerate(str.split(_NUMBERS))} | {
-    "thirty": 30,
-    "forty": 40,
-    "fifty": 50,
-    "sixty": 60,
-    "hundred": 100,
-    "onehundred": 100,
-    "onethousand": 1000,
-}
 _WHOLE = re.compile(
     r"(?:the)?(?:setof)?(?:all|any|every)?(?:the)?(?:setz|(integer|naturalnumber|rationalnumber)s?)|set([nq])"
 )
 _CLOCK = re.compile(
     r"(?:at)?(\d{1,2})(?::(\d\d))?(?::(\d\d))?\(?(a\.?m\.?|p\.?m\.?|noon|midnight|o'?clock)?\)?\.?(?:on([a-z]+))?"
 )
-_CHOICE = re.compile(r"(?i:(?:the)?(?:correct)?(?:answer|option|choice)s?(?:is|:)?)?\(?([A-Za-z])\)?[.):]?")
+_NAMED_HOURS = {"noon": Clock(43_200, "pm"), "midday": Clock(43_200, "pm"), "midnight": Clock(0, "am")}
+_CHOICE = re.compile(r"(?i:(?:the)?(?:correct)?(?:answer|option|choice)s?(?:is|:)?)?[(\[]?([A-Za-z])[)\]]?[.):]?")
 _CHOICE_TEXT = re.compile(r"(?:\(([A-H])\)|([A-H])[.):])\s*(\S.*)", re.DOTALL)
 _OTHER_OPTION = re.compile(r"\b[A-Z][}\s]*[:=]|\([A-H]\)")
 _CHOICE_LIST = re.compile(r"\(?[A-Z](?:\)?(?:,|and|&)\(?[A-Z]){1,9}\)?")
+_LOWER_OPTIONS = frozenset("bd")  # a, c and e are also variables and constants
 _YES_NO = re.compile(r"(yes|no|true|false)\b[\s.,;:!]+(?=[a-z])", re.IGNORECASE)
-_SHORT_WORDS = frozenset(
-    [
-        "yes",
-        "no",
-        "odd",
-        "one",
-        "two",
-        "six",
-        "ten",
-        "all",
-        "any",
-        "sun",
-        "mon",
-        "tue",
-        "wed",
-        "thu",
-        "fri",
-        "sat",
-        "not",
-    ]
-)
+_SHORT_WORDS = frozenset(str.split("yes no odd one two six ten all any sun mon tue wed thu fri sat not"))
+_CALLED = frozenset(FUNCTIONS) | frozenset(MANY_ARGUMENTS)
+_TEXT_COMMAND = re.compile(r"^\\(?:text|mathrm|textbf|mbox)\s*\{\s*")
 _MARKS = re.compile(r"[\s.,;:!?'\"`{}$~\\]+")
 REALS = RealSet((Interval(tree.MINUS_INFINITY, tree.INFINITY, False, False),))
 EMPTY = Items("set", ())
@@ -82,7 +56,7 @@ def compact(text: str) -> str:
 
 def phrase(words: str) -> Value | None:
     """Return the value that a compacted phrase means (no solution, all real numbers, a number word), or None."""
-    if words in ("emptyset", "noneexist", "none", "nosolutions") or (
+    if words in ("emptyset", "theemptyset", "nullset", "noneexist", "none", "nosolutions") or (
         words and _NONE.fullmatch(words) and words != "no"
     ):
         return EMPTY
@@ -93,16 +67,16 @@ def phrase(words: str) -> Value | None:
     whole = _WHOLE.fullmatch(words)
     if whole:
         return Words(f"set of {(whole[1] or whole[2] or 'i')[0].replace('q', 'r')}")
-    if words in _NUMBER_WORDS:
-        from rstar_eval.grading.values import Expr
-
-        return Expr(tree.number(_NUMBER_WORDS[words]))
-    return None
+    number = number_in_words([words])
+    return None if number is None else Expr(tree.number(number))
 
 
 def clock(text: str) -> Clock | None:
     """Read a time of day, `5:05 p.m.`, `20:34`, `8 pm`. None if it isn't one, or could be any number."""
-    match = _CLOCK.fullmatch(text.casefold().replace(" ", "").replace("~", "").replace("{", "").replace("}", ""))
+    squeezed = text.casefold().replace(" ", "").replace("~", "").replace("{", "").replace("}", "")
+    if squeezed in _NAMED_HOURS:
+        return _NAMED_HOURS[squeezed]
+    match = _CLOCK.fullmatch(squeezed)
     if not match or (match[2] is None and match[4] is None):
         return None
     hour, minute, second = int(match[1]), int(match[2] or 0), int(match[3] or 0)
@@ -124,7 +98,7 @@ def choice(text: str) -> Choice | None:
     """Read one option, several, or one with its text: `(E)`, `D.`, `A, C`, `(B) 12 cm`."""
     squeezed = re.sub(r"[\s~{}]+", "", text)
     match = _CHOICE.fullmatch(squeezed)
-    if match and (match[1].isupper() or "(" in squeezed or ")" in squeezed):
+    if match and (match[1].isupper() or "(" in squeezed or ")" in squeezed or match[1] in _LOWER_OPTIONS):
         return Choice(frozenset([match[1].upper()]))
     if _CHOICE_LIST.fullmatch(squeezed):
         return Choice(frozenset(re.findall(r"[A-Z]", squeezed)))
@@ -136,7 +110,7 @@ def choice(text: str) -> Choice | None:
 
 def leading_yes_no(text: str) -> str:
     """Return yes, no, true or false if the text begins with it as a sentence of its own, else ""."""
-    match = _YES_NO.match(text.strip())
+    match = _YES_NO.match(_TEXT_COMMAND.sub("", text.strip()))
     return match[1].casefold() if match else ""
 
 
@@ -156,6 +130,8 @@ def is_wordy(tokens: Sequence[Token]) -> bool:
         return False
     if len(tokens) == 1 and tokens[0].value.casefold() in _SHORT_WORDS:
         return True
+    if any(token.value in _CALLED and after.value == "(" for token, after in pairwise(tokens)):
+        return False  # sqrt(a), factorial(n)
     total = sum(len(token.value) for token in letters)
     run = max(len(token.value) for token in letters)
     if total < 2:
