@@ -61,9 +61,9 @@ def _fill(order: Sequence[int], examples: Sequence[Example], tokens: int | None,
 
 
 def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
-    """Return a batch as tensors, padded on the right: input_ids, attention_mask (texts x tokens), and for sft labels,
-    else spans (texts x tokens: 1 where a text is judged), targets and weights (examples). Of pairs all chosen texts
-    come first, then all rejected ones."""
+    """Return a batch as tensors, padded on the right: input_ids (texts x tokens), and for sft labels, else spans (texts
+    x tokens: 1 where a text is judged), targets and weights (examples). Of pairs all chosen texts come first, then all
+    rejected ones. There is no attention mask: a causal model sees no padding on the right, and is faster without."""
     import torch
 
     sides = len(examples[0].texts)
@@ -75,11 +75,10 @@ def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
     mask = (places[None, :] < lengths[:, None]).long()
     if texts[0].labels:
         labels = [[*text.labels, *[IGNORED] * (width - len(text.labels))] for text in texts]
-        return {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor(labels)}
+        return {"input_ids": ids, "labels": torch.tensor(labels)}
     starts = torch.tensor([text.start for text in texts])
     return {
         "input_ids": ids,
-        "attention_mask": mask,
         "spans": mask * (places[None, :] >= starts[:, None]).long(),
         "targets": torch.tensor([one.target for one in examples]),
         "weights": torch.tensor([one.weight for one in examples]),

@@ -69,7 +69,7 @@ def encode(rows: Sequence[Row], tokenizer: Any, max_length: int, *, learn_output
             one = Example(sides, 1.0, row.weight, place)
         else:
             target = row.q if isinstance(row, ValueRow) else float(row.right)
-            one = Example((_judged(next(pieces), row.prompt),), target, 1.0, place)
+            one = Example((_judged(next(pieces), _asked(row.prompt)),), target, 1.0, place)
         examples.append(one)
     kept = [one for one in examples if one.length <= max_length]
     if not kept:
@@ -113,6 +113,13 @@ def _sft(prompt: _Piece, response: _Piece, eos: int, place: int, text: str, lear
     start = len(prompt.ids)
     whole = Text((*prompt.ids, *ids), start, (*[IGNORED] * start, *labels))
     return Example((whole,), row=place)
+
+
+def _asked(prompt: str) -> str:
+    """Return the prompt up to where the solution begins: a value is of all that is written so far, not of one step."""
+    opening = prompt_text("").removeprefix("<|user|>:\n")
+    at = prompt.find(opening)
+    return prompt if at < 0 else prompt[: at + len(opening)]
 
 
 def _judged(piece: _Piece, prompt: str) -> Text:

@@ -9,6 +9,7 @@ from rstar_eval.solver.seeds import derive_seed
 from rstar_eval.training.batches import collate, in_order
 from rstar_eval.training.config import TrainConfig, TrainKind
 from rstar_eval.training.encode import IGNORED, Example
+from rstar_eval.training.losses import value_scale
 from rstar_eval.training.models import score_texts
 from rstar_eval.training.rows import PairRow, Row
 from rstar_eval.training.statistics import problem_key
@@ -46,8 +47,8 @@ def measure(
             chosen = [examples[at] for at in batch]
             inputs = {key: value.to(model.device) for key, value in collate(chosen, pad).items()}
             if kind == "sft":
-                labels = inputs.pop("labels")[:, 1:]
-                logits = model(**inputs).logits[:, :-1].float()
+                labels = inputs["labels"][:, 1:]
+                logits = model(input_ids=inputs["input_ids"]).logits[:, :-1].float()
                 learned = labels != IGNORED
                 log = torch.log_softmax(logits[learned], dim=-1)
                 losses -= float(log.gather(1, labels[learned][:, None]).sum())
@@ -62,7 +63,7 @@ def measure(
     if kind == "ppm":
         return _pairs([(found[at], rows[one.row]) for at, one in enumerate(examples)])
     pairs = [(found[at][0], one.target) for at, one in enumerate(examples)]
-    return _values(pairs) if kind == "pqm" else _labels(pairs)
+    return _values(pairs, value_scale(config.head)) if kind == "pqm" else _labels(pairs)
 
 
 def _pairs(scored: Sequence[tuple[list[float], Row]]) -> dict[str, float]:
@@ -75,10 +76,10 @@ def _pairs(scored: Sequence[tuple[list[float], Row]]) -> dict[str, float]:
     return {key: value for key, value in figures.items() if value is not None}
 
 
-def _values(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
+def _values(pairs: Sequence[tuple[float, float]], scale: float) -> dict[str, float]:
     import numpy as np
 
-    values, targets = np.tanh([score for score, _ in pairs]), np.array([target for _, target in pairs])
+    values, targets = np.tanh([scale * score for score, _ in pairs]), np.array([target for _, target in pairs])
     figures = {"squared_error": float(((values - targets) ** 2).mean())}
     if values.std() > 0 and targets.std() > 0:
         figures["correlation"] = float(np.corrcoef(values, targets)[0, 1])

@@ -5,13 +5,15 @@ ppm: w * -log sigmoid(s_chosen - s_rejected), s the head's raw output (Bradley-T
     bounds the score that the search sees, and is no part of the authors' loss: it would saturate).
 pqm: (tanh(s) - q)^2.
 orm: binary cross-entropy of sigmoid(s) against right or wrong.
+
+The score s of a bilinear head is half the sum of its tokens' rewards: ppm compares the sums, pqm regresses tanh(s / 2).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from rstar_eval.training.config import TrainKind
+from rstar_eval.training.config import HeadForm, TrainKind
 from rstar_eval.training.encode import IGNORED
 
 
@@ -20,19 +22,25 @@ def token_loss(model: Any, batch: dict[str, Any]) -> Any:
     import torch.nn.functional as F
 
     labels = batch["labels"][:, 1:]
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+    logits = model(input_ids=batch["input_ids"]).logits[:, :-1]
     learned = labels != IGNORED
     return F.cross_entropy(logits[learned].float(), labels[learned], reduction="sum")
 
 
-def loss_sum(kind: TrainKind, scores: Any, batch: dict[str, Any]) -> Any:
+def value_scale(head: HeadForm) -> float:
+    """Return what a PQM's score is multiplied by before the tanh that makes it a value."""
+    return 0.5 if head == "token_bilinear" else 1.0
+
+
+def loss_sum(kind: TrainKind, head: HeadForm, scores: Any, batch: dict[str, Any]) -> Any:
     """Return the weighted sum of a batch's losses. scores: one a text, chosen texts before rejected ones."""
     import torch.nn.functional as F
 
     scores, weights, targets = scores.float(), batch["weights"].float(), batch["targets"].float()
     if kind == "ppm":
         chosen, rejected = scores.chunk(2)
-        return -(F.logsigmoid(chosen - rejected) * weights).sum()
+        margin = (chosen - rejected) * (2.0 if head == "token_bilinear" else 1.0)
+        return -(F.logsigmoid(margin) * weights).sum()
     if kind == "pqm":
-        return (((scores.tanh() - targets) ** 2) * weights).sum()
+        return (((value_scale(head) * scores).tanh() - targets) ** 2 * weights).sum()
     return (F.binary_cross_entropy_with_logits(scores, targets, reduction="none") * weights).sum()

@@ -10,19 +10,22 @@ from typing import Any
 from rstar_eval.errors import UserError
 from rstar_eval.solver.backends.hf import check_folder
 from rstar_eval.solver.formats.rstar import ANSWER, CODE, END_ANSWER, END_CODE, END_OUTPUT, END_STEP, OUTPUT
+from rstar_eval.solver.reward.bilinear import bilinear_model, save_head, score_of
 from rstar_eval.training.config import TrainConfig, TrainKind
 
 MARKS = (CODE, END_STEP, END_CODE, OUTPUT, END_OUTPUT, ANSWER, END_ANSWER, "<|user|>", "<|assistant|>")
 """Marks that the authors' script makes tokens of (theirs also has two for a refinement that the paper does not use)."""
 
 
-def check_extras(config: TrainConfig) -> None:
-    """UserError if a package that the training needs is not installed (with the extra that brings it), or for adapters
-    under FSDP, which can't be merged from their pieces."""
+def check_extras(kind: TrainKind, config: TrainConfig) -> None:
+    """UserError if a package that the training needs is not installed (with the extra that brings it), and for adapters
+    where they can't be had: under FSDP, and with a bilinear head."""
     needed = ["torch", "transformers", "accelerate"]
     needed += ["peft"] * (config.lora_rank > 0) + ["tensorboard"] * (config.log_steps > 0)
     if config.lora_rank and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("true", "1"):
         raise UserError("lora_rank does not go together with FSDP", "train all weights, or use plain data parallelism")
+    if config.lora_rank and config.head == "token_bilinear" and kind != "sft":
+        raise UserError("lora_rank does not go together with head token_bilinear", "set lora_rank=0 or head=last_token")
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"{', '.join(missing)} not installed", "pip install 'rstar-eval[train]'")
@@ -54,13 +57,10 @@ def load_model(kind: TrainKind, base: Path, tokenizer: Any, config: TrainConfig)
     import torch
     import transformers
 
-    if kind == "sft":
-        loader: Any = transformers.AutoModelForCausalLM
-        extra: dict[str, Any] = {}
-    elif config.head == "last_token":
+    extra: dict[str, Any] = {}
+    loader: Any = transformers.AutoModelForCausalLM
+    if kind != "sft" and config.head == "last_token":
         loader, extra = transformers.AutoModelForSequenceClassification, {"num_labels": 1}
-    else:
-        raise NotImplementedError
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     try:
@@ -71,17 +71,27 @@ def load_model(kind: TrainKind, base: Path, tokenizer: Any, config: TrainConfig)
         raise UserError(f"{str(base)!r} does not load as a language model ({_line(error)})") from None
     model.config.use_cache = False
     model.config.pad_token_id = tokenizer.pad_token_id
-    if kind != "sft":
-        with torch.no_grad():  # the authors start it within 1e-6 of zero
-            model.score.weight.zero_()
     if config.add_marks:
         _add_marks(model, tokenizer)
+    if kind != "sft" and config.head == "last_token":
+        with torch.no_grad():  # the authors start it within 1e-6 of zero
+            model.score.weight.zero_()
+    elif kind != "sft":
+        model = bilinear_model(model)
+        model.gradient_checkpointing_enable = model.lm.gradient_checkpointing_enable
+        model.device = model.lm.device
     return with_lora(model, kind, config) if config.lora_rank else model
 
 
 def score_texts(model: Any, batch: dict[str, Any]) -> Any:
-    """Return a reward model's raw score of each text of a batch (see `batches.collate`)."""
-    return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, 0]
+    """Return a reward model's raw score of each text of a batch (see `batches.collate`): the head's output at the last
+    token, or half the sum of the rewards of the judged tokens."""
+    import torch
+
+    found = model(input_ids=batch["input_ids"])
+    if isinstance(found, torch.Tensor):  # rewards of tokens
+        return score_of(found, batch["spans"])
+    return found.logits[:, 0]
 
 
 def with_lora(model: Any, kind: TrainKind, config: TrainConfig) -> Any:
@@ -137,6 +147,10 @@ def save_model(model: Any, state: dict[str, Any], tokenizer: Any, folder: Path, 
     import torch
 
     wanted = getattr(torch, dtype)
+    if hasattr(model, "bilinear"):
+        save_head(state["bilinear"], folder)
+        state = {key.removeprefix("lm."): value for key, value in state.items() if key.startswith("lm.")}
+        model = model.lm
     cast: dict[int, Any] = {}
     for value in state.values():  # tied weights must stay one tensor, or they would be saved twice
         if value.data_ptr() not in cast:

@@ -26,7 +26,7 @@ from rstar_eval.training.rows import ROW_KINDS, Row
 
 __all__ = ["TrainConfig", "TrainKind", "Trained", "preset", "train"]
 
-_MEASURED = 256
+_MEASURED = 64
 """Training rows, the first ones, whose figures are measured at the end."""
 
 
@@ -64,7 +64,7 @@ def train(
 
     _check_rows(kind, rows)
     check_folder(base)
-    check_extras(config)
+    check_extras(kind, config)
     from accelerate import PartialState
 
     found = identity(kind, rows_digest(rows), weights_hash(base), config)

@@ -56,7 +56,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         if self._kind == "sft":
             loss = token_loss(model, inputs)
         else:
-            loss = loss_sum(self._kind, score_texts(model, inputs), inputs)
+            loss = loss_sum(self._kind, self._config.head, score_texts(model, inputs), inputs)
         loss = loss / num_items_in_batch * self.args.world_size
         return (loss, None) if return_outputs else loss
 
