@@ -150,7 +150,9 @@ def evolve_preset(name: str, changes: Mapping[str, object] | None = None, seed: 
         *path, last = key.split(".")
         for part in path:
             where = (
-                where[int(part)] if isinstance(where, (list, tuple)) and part.isdigit() else _inside(where, part, key)
+                where[int(part)]
+                if isinstance(where, (list, tuple)) and part.isdigit() and int(part) < len(where)
+                else _inside(where, part, key)
             )
         if not isinstance(where, dict) or (last not in where and where is not data["pool"]):
             raise UserError(f"unknown setting {key!r} of evolve", nearest(last, list(where)))

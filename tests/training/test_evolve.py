@@ -1,0 +1,188 @@
+"""Self-evolution: settings, state, jobs and figures. Whole rounds are in test_evolve_rounds.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from rstar_eval.errors import BackendError, UserError
+from rstar_eval.training.evolve_command import check_until, plan_text, stage_names
+from rstar_eval.training.evolve_config import evolve_preset
+from rstar_eval.training.evolve_figures import paired_difference, share_by_level, summary_text
+from rstar_eval.training.evolve_jobs import Job, run_jobs
+from rstar_eval.training.evolve_pool import make_pool
+from rstar_eval.training.evolve_state import EvolveState, differences
+
+
+def test_presets_follow_the_schedule_of_the_paper() -> None:
+    for name in ("mini", "paper"):
+        config = evolve_preset(name)
+        assert [config.plan(number).guided for number in (1, 2, 3, 4)] == [False, False, True, True]
+        assert [config.plan(number).more is not None for number in (1, 2, 3, 4)] == [False, False, False, True]
+        assert config.plan(9) == config.plan(4)
+        more = config.plan(4).more
+        assert more is not None
+        assert more.rollouts > config.plan(4).search.rollouts
+        assert more.trees > 1
+    paper = evolve_preset("paper")
+    assert [paper.plan(number).search.rollouts for number in (1, 2, 3)] == [8, 16, 16]
+    assert [paper.plan(number).search.candidates for number in (1, 2, 3, 4)] == [8, 8, 8, 16]
+    assert paper.plan(4).more.rollouts == 128  # type: ignore[union-attr]
+    assert paper.ppm.head == "last_token"
+
+
+def test_settings_reach_into_nested_ones() -> None:
+    changes = {"sft.max_steps": 3, "plans.3.more.rollouts": 48, "pool": {"1": 4}, "author.misread.A": 0.5, "seed": 9}
+    config = evolve_preset("mini", changes)
+    assert config.sft.max_steps == 3
+    assert config.plan(4).more.rollouts == 48  # type: ignore[union-attr]
+    assert config.pool == {"1": 4}
+    assert config.author.misread["A"] == 0.5
+    assert evolve_preset("mini", {"pool.6": 3}).pool["6"] == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "match"),
+    [
+        ("tiny", {}, "unknown preset 'tiny' of evolve.*mini, paper"),
+        ("mini", {"sft.max_step": 3}, "unknown setting 'sft.max_step'.*max_steps"),
+        ("mini", {"plans.7.search.rollouts": 3}, "unknown setting 'plans.7.search.rollouts'"),
+        ("mini", {"rounds": 3}, "unknown setting 'rounds'"),
+        ("mini", {"demonstrations": "many"}, "demonstrations.*'many'"),
+        ("mini", {"plans.0.search.rollouts": 0}, "rollouts is 0"),
+        ("mini", {"workers": 0}, "workers is 0"),
+    ],
+)
+def test_bad_settings_are_user_errors(name: str, changes: dict[str, object], match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        evolve_preset(name, changes)
+
+
+def test_stages_and_until() -> None:
+    stages = stage_names(evolve_preset("mini"), 4)
+    assert stages[:3] == ["base", "round0/evaluate", "round1/search"]
+    assert "round4/more" in stages
+    assert "round3/more" not in stages
+    assert stages[-1] == "judges"
+    assert "base" not in stage_names(evolve_preset("mini", {"base": "x"}), 1)
+    for good in (None, "base", "round1", "round2/data"):
+        check_until(good, stages)
+    for bad in ("round5", "round0", "round1/more", "basis"):
+        with pytest.raises(UserError, match="no stage"):
+            check_until(bad, stages)
+    assert "plans.3.more.rollouts: 24" in plan_text(evolve_preset("mini"), stages)
+
+
+def test_pool_is_made_of_training_problems_of_the_wanted_levels() -> None:
+    config = evolve_preset("mini", {"pool": {"1": 3, "4": 2}}, seed=5)
+    pool = make_pool(config)
+    assert [one.level for one in pool] == ["1", "1", "1", "4", "4"]
+    assert pool == make_pool(config)
+    assert pool != make_pool(evolve_preset("mini", {"pool": {"1": 3, "4": 2}}, seed=6))
+    assert len({one.id for one in pool}) == 5
+
+
+def test_finished_stages_are_done_once_and_survive(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def work() -> dict[str, object]:
+        calls.append(1)
+        return {"x": 1.5}
+
+    state = EvolveState(tmp_path / "e", {"seed": 1})
+    assert state.once("base", work) == {"x": 1.5}
+    assert EvolveState(tmp_path / "e", {"seed": 1}).once("base", work) == {"x": 1.5}
+    assert len(calls) == 1
+
+
+def test_folder_of_another_evolution_is_refused_naming_the_difference(tmp_path: Path) -> None:
+    EvolveState(tmp_path / "e", {"seed": 1, "sft": {"epochs": 8}})
+    with pytest.raises(UserError, match=r"seed is 1 there and 2 here; sft.epochs is 8 there and 4 here"):
+        EvolveState(tmp_path / "e", {"seed": 2, "sft": {"epochs": 4}})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thing").touch()
+    with pytest.raises(UserError, match="not empty"):
+        EvolveState(tmp_path / "other", {})
+    (tmp_path / "e" / "state.json").write_text("{")
+    with pytest.raises(UserError, match="can't read"):
+        EvolveState(tmp_path / "e", {})
+
+
+def test_settings_survive_the_state_file(tmp_path: Path) -> None:
+    config = evolve_preset("mini", seed=4)
+    EvolveState(tmp_path / "e", asdict(config))
+    EvolveState(tmp_path / "e", asdict(config))
+    assert differences({"a": [1]}, {"a": [2]}) == ["a is [1] there and [2] here"]
+
+
+def test_failed_job_names_its_last_line_and_the_other_is_ended(tmp_path: Path) -> None:
+    broken = Job(
+        "broken", {"job": "train", "kind": "sft", "rows": str(tmp_path / "none"), "rows_kind": "sft", "threads": 1}
+    )
+    with pytest.raises(UserError, match=r"can't read .*none"):
+        run_jobs(tmp_path / "jobs", [broken], 1)
+    with pytest.raises(
+        BackendError, match=r"job odd ended with code 1: KeyError: 'nothing'.*the same command continues"
+    ):
+        run_jobs(tmp_path / "jobs", [Job("odd", {"job": "nothing"})], 2)
+
+
+def test_job_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    """A parent that dies without a word leaves no job behind: its end of the pipe closes."""
+    job = tmp_path / "job.json"
+    job.write_text(json.dumps({"job": "search", "shard": 0, "shards": 1, "runs": []}))
+    code = (
+        "import subprocess, sys, time\n"
+        f"subprocess.Popen([sys.executable, '-c', {WAITING!r}], stdin=subprocess.PIPE)\n"
+        "time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    for _ in range(100):
+        if not Path(f"/proc/{child}").exists() or " Z " in Path(f"/proc/{child}/stat").read_text():
+            return
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    pytest.fail("the job outlived its parent")
+
+
+WAITING = (
+    "import os, time; from rstar_eval.training.evolve_worker import _end_with_parent; _end_with_parent(); "
+    "print(os.getpid(), flush=True); time.sleep(60)"
+)
+
+
+def test_paired_difference_and_its_standard_error() -> None:
+    new, old = {"a": True, "b": True, "c": False, "d": True}, {"a": False, "b": True, "c": False, "d": False, "e": True}
+    mean, error = paired_difference(new, old)
+    assert mean == 0.5
+    assert error == pytest.approx(((0.25 * 4) / 3 / 4) ** 0.5)
+    assert paired_difference({"a": True}, {"b": True}) == (0.0, 0.0)
+
+
+def test_shares_by_level_and_summary_table() -> None:
+    figures = share_by_level({"a": True, "b": False, "c": True}, {"a": "1", "b": "1", "c": "2"})
+    assert figures["accuracy"] == pytest.approx(2 / 3)
+    assert figures["levels"] == {"1": 0.5, "2": 1.0}
+    text = summary_text(
+        [
+            {"round": 0, "pass1": figures, "kept": None, "gain": None},
+            {"round": 1, "pass1": figures, "kept": True, "gain": [0.1, 0.02], "pool": figures, "ppm_pairs": 0.8},
+        ],
+        "X",
+    )
+    assert "| 1 | 0.500 | 1.000 | 0.667 [" in text
+    assert "+0.100 +- 0.020" in text
+    assert "| 0.800 |" in text
+    assert text.count("\n| 1 |") == 2  # the rounds, and the pool by level
