@@ -82,7 +82,9 @@ def _braces(inner: Sequence[Token], read: Read, opening: str) -> Value | None:
     if not inner:
         return EMPTY
     bars = split(inner, "|", ":") if not any(token.value == "," for token in inner) or opening == r"\{" else [inner]
-    if opening == "{" and any(len(split(piece, ":")) == 2 for piece in split(inner, ",")):
+    items = split(inner, ",")
+    pairs = [len(split(piece, ":")) == 2 for piece in items]
+    if any(pairs) and (opening == "{" or (len(items) > 1 and all(pairs))):
         return _mapping(inner, read)
     if len(bars) == 2 and all(bars) and any(token.kind == "name" for token in bars[0]):
         _, qualifier = split_qualifier([Token("sign", ","), Token("sign", ","), *bars[1]])

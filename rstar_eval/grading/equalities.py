@@ -22,11 +22,10 @@ def related(tokens: Sequence[Token], read: Read) -> Value | None:
     """Read =, approx, in, inequalities, and `f: x \\mapsto x^2`."""
     arrow = split(tokens, "mapsto")
     if len(arrow) == 2 and all(arrow):
-        name, variable = (
-            (*split(arrow[0], ":"), ())[:2] if ":" in {token.value for token in arrow[0]} else ((), arrow[0])
-        )
-        if is_label(variable) and (not name or is_label(name)):
-            function = [*(name or [Token("name", "f")]), Token("open", "("), *variable, Token("close", ")")]
+        *named, variable = split(arrow[0], ":")
+        name = named[0] if named else [Token("name", "f")]
+        if len(named) < 2 and is_label(variable) and is_label(name):
+            function = [*name, Token("open", "("), *variable, Token("close", ")")]
             return Labelled(label_of(function), read(arrow[1]))
     member = split(tokens, "in")
     if len(member) == 2 and all(member):

@@ -146,7 +146,7 @@ def _based(tokens: Sequence[Token]) -> tuple[str, int | None]:
     if not match:
         return "", None
     base = match[2].casefold()
-    return match[1].lstrip("0") or "0", _BASE_WORDS.get(base) or int(base)
+    return match[1].upper().lstrip("0") or "0", _BASE_WORDS.get(base) or int(base)
 
 
 def _with_matrix(tokens: Sequence[Token]) -> Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rstar_eval.grading.scan import enclosed, split
+from rstar_eval.grading.scan import closing_index, enclosed, split
 from rstar_eval.grading.tokens import Token, spelled
 from rstar_eval.grading.vocabulary import GREEK
 from rstar_eval.grading.words import compact
@@ -32,6 +32,10 @@ def is_label(tokens: Sequence[Token]) -> bool:
         return all(
             (len(piece) == 1 and piece[0].kind == "name") or _subscripted(piece) for piece in split(tokens[1:-1], ",")
         )
+    if tokens[0].value == "frac":
+        top = tokens[1 : closing_index(tokens, 1) + 1]
+        bottom = tokens[1 + len(top) :]
+        return all(enclosed(part) == "{" and is_label(part[1:-1]) for part in (top, bottom))
     if tokens[0].kind != "name":
         return False
     if len(tokens) == 1 or _subscripted(tokens):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 from rstar_eval.grading import tree
 from rstar_eval.grading.cursor import END, ParseError
@@ -45,7 +46,11 @@ class _Parser(NameParser):
         self.deeper()
         terms = [self.signed_term()]
         while self.at("+", "-", "pm", "mp"):
-            terms.append(self.signed_term())
+            if self.at("+") and self.peek(1).value == "ldots" and self.peek(2).value == "+":
+                self.position += 3
+                terms = [_progression("sum", terms, self.term())]
+            else:
+                terms.append(self.signed_term())
         self.depth -= 1
         return tree.add(*terms)
 
@@ -68,7 +73,14 @@ class _Parser(NameParser):
         factors = [node]
         literal = self.is_integer(self.position - 1) and node.op == "num"
         while True:
-            if self.at("*"):
+            if self.at("ldots") and len(factors) > 1:
+                self.take()
+                if self.at("*"):
+                    self.take()
+                factors = [_progression("prod", factors, self.factor())]
+            elif self.at("*") and self.peek(1).value == "ldots":
+                self.take()
+            elif self.at("*"):
                 self.take()
                 factors.append(self.signed_factor())
             elif self.at("/"):
@@ -266,3 +278,19 @@ class _Parser(NameParser):
         body = self.term()
         self.bound.pop()
         return Node("series", (tree.symbol(variable.value), first, last, body), name)
+
+
+def _progression(kind: str, first: Sequence[Node], last: Node) -> Node:
+    """The series of `1 + 2 + ... + n` or `1 * 3 * 5 ... (2n-1)`: terms in arithmetic progression.
+
+    ParseError for any other, or if the last term doesn't fit.
+    """
+    values = [node.value for node in first if isinstance(node.value, Fraction)]
+    steps = {after - before for before, after in pairwise(values)}
+    if len(values) != len(first) or len(steps) != 1 or 0 in steps:
+        raise ParseError("terms that are no arithmetic progression")
+    start, step = tree.number(values[0]), tree.number(steps.pop())
+    count = tree.add(tree.div(tree.sub(last, start), step), tree.ONE)
+    index = tree.symbol("\x1fk")
+    body = tree.add(start, tree.mul(step, tree.sub(index, tree.ONE)))
+    return Node("series", (index, tree.ONE, count, body), kind)

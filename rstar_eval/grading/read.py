@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import gcd
 
 from rstar_eval.grading import tree
 from rstar_eval.grading.brackets import as_set, bracketed, european, union
@@ -29,6 +30,7 @@ from rstar_eval.grading.values import Either, Expr, Inequality, Items, Labelled,
 from rstar_eval.grading.words import REALS, choice, clock, compact, is_wordy, phrase, plain_text, words_of
 
 _INTEGER = re.compile(r"(?<![\d.,\w])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
+_RELATING = frozenset(["=", "approx", "in", "mapsto"])
 _WHOLE_SETS = frozenset(["setZ", "setN", "Z", "N"])
 _ZERO_GROUP = re.compile(r"\d,0\d\d")
 _PERIOD = re.compile(r"(\d*?)(?:(\d)\2{2,}|(\d\d)\3{2,}|(\d{3,6})\4+)")
@@ -221,7 +223,7 @@ def _collect(values: list[Value], word: str, tokens: Sequence[Token]) -> Value:
         return words_of(tokens)
     flat: list[Value] = []
     for value in values:
-        flat.extend(value.items if isinstance(value, Items) and value.kind == "list" else [value])
+        flat.extend(_spread(value))
     first = flat[0]
     labels = [value.label if isinstance(value, Labelled) else "" for value in flat]
     if isinstance(first, Labelled) and all(label in ("", first.label) for label in labels):
@@ -242,6 +244,16 @@ def _collect(values: list[Value], word: str, tokens: Sequence[Token]) -> Value:
         if all(points):
             return _excluded(first, [item for item in points if item])
     return Items("list", tuple(flat))
+
+
+def _spread(value: Value) -> Sequence[Value]:
+    """The items that a value adds to a list: its own if it is a list, or the names of `a = b = 5`."""
+    if isinstance(value, Items) and value.kind == "list":
+        return value.items
+    if isinstance(value, Either) and isinstance(value.options[0], Items):
+        named = value.options[0].items
+        return named if all(isinstance(item, Labelled) for item in named) else (value,)
+    return (value,)
 
 
 def _excluded(first: RealSet, points: list[RealSet]) -> Value:
@@ -272,8 +284,7 @@ def _join_sets(sets: list[RealSet], word: str) -> Value:
 def _piece(tokens: Sequence[Token]) -> Value:
     """Read tokens without a joining word or comma outside of brackets."""
     tokens = _strip(tokens)
-    relations = [token.value for token in tokens if token.value in RELATIONS or token.value in ("=", "approx", "in")]
-    if relations:
+    if any(token.value in RELATIONS or token.value in _RELATING for token in tokens):
         relation = related(tokens, value_of)
         if relation is not None:
             return relation
@@ -298,8 +309,16 @@ def _piece(tokens: Sequence[Token]) -> Value:
     if len(ratio) > 1 and all(ratio):
         nodes = [node_of(part) for part in ratio]
         if all(nodes):
-            return Ratio(tuple(node for node in nodes if node))
+            return Ratio(tuple(node for node in nodes if node), _looks_like_a_time(tokens))
     return expression(tokens)
+
+
+def _looks_like_a_time(tokens: Sequence[Token]) -> bool:
+    """Whether `20:34` is a time and no ratio: hours and two digits of minutes that have a common factor."""
+    if len(tokens) != 3 or not (tokens[0].value.isdigit() and tokens[2].value.isdigit() and len(tokens[2].value) == 2):
+        return False
+    hours, minutes = int(tokens[0].value), int(tokens[2].value)
+    return hours < 24 and minutes < 60 and gcd(hours, minutes) != 1
 
 
 def _all_but(tokens: Sequence[Token]) -> Value | None:

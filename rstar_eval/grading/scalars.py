@@ -99,7 +99,20 @@ def same_node(gold: Node, pred: Node, relative: float = 0.0) -> bool:
         return _has_log(gold, pred) and equal(gold, pred, relative, log10=True)
     if _has_log(gold, pred) and equal(gold, pred, relative, log10=True):
         return True
-    return _antiderivatives(gold, pred)
+    meant = _printed_constants(gold, pred)
+    return equal(*meant, relative) if meant is not None else _antiderivatives(gold, pred)
+
+
+def _printed_constants(gold: Node, pred: Node) -> tuple[Node, Node] | None:
+    """Both with sympy's E and I read as e and i on the side that uses them, where only the other one has e or i."""
+    changed = False
+    for name, constant in (("E", tree.EULER), ("I", tree.IMAGINARY)):
+        if (name in free(gold)) != (name in free(pred)):
+            other = pred if name in free(gold) else gold
+            if any(part == constant for part in walk(other)):
+                gold, pred = tree.substitute(gold, name, constant), tree.substitute(pred, name, constant)
+                changed = True
+    return (gold, pred) if changed else None
 
 
 def _has_log(*nodes: Node) -> bool:

@@ -111,9 +111,10 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """a : b : c."""
+    """a : b : c. time: it looks like a time of day (20:34)."""
 
     terms: tuple[Node, ...]
+    time: bool = False
 
 
 @dataclass(frozen=True, slots=True)
