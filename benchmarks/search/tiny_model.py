@@ -139,6 +139,6 @@ def make(folder: Path, steps: int, rows: int = 16, *, quiet: bool = False) -> No
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=200)
     arguments = parser.parse_args()
     make(arguments.folder, arguments.steps)

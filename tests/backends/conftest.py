@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from rstar_eval.solver.backends import make_policy
 from rstar_eval.solver.backends.engine import cut_at_stop
 
 T = TypeVar("T")
@@ -34,11 +35,20 @@ def run() -> Callable[[Coroutine[Any, Any, T]], T]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Qwen2 of two layers with random weights and a byte-level tokenizer, saved as a checkpoint folder."""
+    return save_tiny(tmp_path_factory.mktemp("tiny-qwen2"), hidden=32)
+
+
+@pytest.fixture(scope="session")
+def vllm_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with heads of 32, which vLLM's CPU attention demands."""
+    return save_tiny(tmp_path_factory.mktemp("tiny-vllm"), hidden=128)
+
+
+def save_tiny(folder: Path, hidden: int) -> Path:
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    folder = tmp_path_factory.mktemp("tiny-qwen2")
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
@@ -53,7 +63,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     config = transformers.Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=32,
+        hidden_size=hidden,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,
@@ -65,6 +75,49 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     transformers.Qwen2ForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+class PolicyHost:
+    """An event loop in a thread and policies that live from test to test: a vLLM engine takes long to start."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._policies: dict[str, Any] = {}
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+
+    def do(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=900)
+
+    def run(self, spec: str, use: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+        async def go() -> T:
+            return await use(await self._policy(spec))
+
+        return self.do(go())
+
+    async def _policy(self, spec: str) -> Any:
+        if spec not in self._policies:
+            policy: Any = await make_policy(spec)
+            close = policy.close
+
+            async def closing() -> None:
+                self._policies.pop(spec, None)
+                await close()
+
+            policy.close = closing
+            self._policies[spec] = policy
+        return self._policies[spec]
+
+    def stop(self) -> None:
+        for policy in list(self._policies.values()):
+            self.do(policy.close())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+
+
+@pytest.fixture(scope="session")
+def policy_host() -> Iterator[PolicyHost]:
+    host = PolicyHost()
+    yield host
+    host.stop()
 
 
 class FakeServer:

@@ -19,6 +19,7 @@ KINDS = [
     "scripted",
     "scripted-chat",
     "hf",
+    pytest.param("vllm", marks=pytest.mark.vllm),
     "openai-unknown",
     "openai-vllm",
     "openai-llamacpp",
@@ -26,18 +27,28 @@ KINDS = [
 ]
 REQUEST = SampleRequest("Tom has 3 apples and buys 4 more. How many?", "", 3, seed=11, temperature=1.0, max_tokens=24)
 
+HOSTS: dict[str, Any] = {}
+"""By scheme, what keeps its policies from test to test."""
+
 
 @pytest.fixture(params=KINDS)
 def spec(request: pytest.FixtureRequest) -> str:
     kind: str = request.param
     if kind == "hf":
         return f"hf:{request.getfixturevalue('tiny_model')}?format=chat&threads=1"
+    if kind == "vllm":
+        HOSTS["vllm"] = request.getfixturevalue("policy_host")
+        return f"vllm:{request.getfixturevalue('vllm_model')}?format=chat&ctx=512&kv_gib=0.25&parallel=16"
     if kind.startswith("openai-"):
         return str(request.getfixturevalue("fake_server")(kind.removeprefix("openai-")).spec)
     return {"scripted-chat": "scripted?format=chat", "smollm2": "smollm2?parallel=4&ctx=2048"}.get(kind, kind)
 
 
 def with_policy(spec: str, use: Callable[[Policy], Awaitable[Any]]) -> Any:
+    scheme = spec.partition(":")[0]
+    if scheme in HOSTS:
+        return HOSTS[scheme].run(spec, use)
+
     async def go() -> Any:
         policy = await make_policy(spec)
         try:
@@ -98,7 +109,7 @@ def test_other_requests_in_flight_do_not_change_the_samples(spec: str) -> None:
 
 
 def test_a_request_of_three_is_three_requests_of_one(spec: str) -> None:
-    if not spec.startswith(("hf", "openai")):
+    if not spec.startswith(("hf", "vllm", "openai")):
         pytest.skip("the scripted policies number their candidates; llama.cpp's arithmetic depends on the batch")
 
     async def use(policy: Policy) -> None:
@@ -182,7 +193,14 @@ def test_description_is_plain_and_closing_twice_is_allowed(spec: str) -> None:
     with_policy(spec, use)
 
 
-OVERLONG = ["hf", "vllm", "llamacpp", "unknown", pytest.param("smollm2", marks=[pytest.mark.net, pytest.mark.slow])]
+OVERLONG = [
+    "hf",
+    pytest.param("vllm", marks=pytest.mark.vllm),
+    "openai-vllm",
+    "openai-llamacpp",
+    "openai-unknown",
+    pytest.param("smollm2", marks=[pytest.mark.net, pytest.mark.slow]),
+]
 
 
 @pytest.mark.parametrize("kind", OVERLONG)
@@ -191,8 +209,11 @@ def test_overlong_prompt_gives_empty_completions_of_length(kind: str, request: p
         spec = f"hf:{request.getfixturevalue('tiny_model')}?format=chat&threads=1&ctx=64"
     elif kind == "smollm2":
         spec = "smollm2?parallel=2&ctx=1024"
+    elif kind == "vllm":
+        HOSTS["vllm"] = request.getfixturevalue("policy_host")
+        spec = f"vllm:{request.getfixturevalue('vllm_model')}?format=chat&ctx=512&kv_gib=0.25&parallel=16"
     else:
-        spec = request.getfixturevalue("fake_server")(kind, context=3000).spec
+        spec = request.getfixturevalue("fake_server")(kind.removeprefix("openai-"), context=3000).spec
     long = replace(REQUEST, question="word " * 3000)
     result = with_policy(spec, lambda policy: policy.sample(long))
     assert [(c.text, c.finish, c.tokens) for c in result.completions] == [("", "length", 0)] * 3
@@ -214,6 +235,11 @@ def test_missing_packages_name_the_extra(tmp_path: Any, tiny_model: Any, monkeyp
     model = tmp_path / "m.gguf"
     model.write_bytes(b"GGUF" + bytes(100))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    for spec, extra in ((f"gguf:{model}", "llamacpp"), ("smollm2", "llamacpp"), (f"hf:{tiny_model}", "hf")):
+    for spec, extra in (
+        (f"gguf:{model}", "llamacpp"),
+        ("smollm2", "llamacpp"),
+        (f"hf:{tiny_model}", "hf"),
+        (f"vllm:{tiny_model}", "vllm"),
+    ):
         with pytest.raises(UserError, match=rf"pip install 'rstar-eval\[{extra}\]'"):
             asyncio.run(make_policy(spec))
