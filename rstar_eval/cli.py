@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from rstar_eval.convert_cli import convert_ppm_command
 from rstar_eval.errors import UserError
 from rstar_eval.solve_cli import solve_command
 
@@ -56,7 +57,7 @@ def run(
         ),
     ] = None,
     reward: Annotated[
-        str | None, typer.Option(help="Reward model that guides the search.", show_default="none")
+        str | None, typer.Option(help="Reward model: ppm:PATH, prm:PATH?kind=K, scripted and others.", show_default="none")
     ] = None,
     grader: Annotated[
         str | None, typer.Option(help="default, official, math_verify or string.", show_default="default")
@@ -342,6 +343,7 @@ def evolve(
 
 
 app.command("solve")(solve_command)
+app.command("convert-ppm")(convert_ppm_command)
 
 
 def main() -> NoReturn:
