@@ -80,27 +80,33 @@ class EvolveConfig:
 
 
 def _mini() -> EvolveConfig:
-    """The miniature: 1200 generated problems, a model of 0.6 million parameters, two CPU cores."""
+    """The miniature: 720 generated problems, a model of 0.6 million parameters, two CPU cores.
+
+    Easy problems are where a rare trap is cheapest to find; every SFT takes the same number of steps, so that later
+    rounds gain by their data alone.
+    """
     # Temperature and nucleus are wide open: a right reading of a rare trap is a sample in sixty.
     search = SearchConfig(
-        rollouts=12, candidates=8, max_depth=8, max_step_tokens=48, max_block_tokens=160, temperature=1.0, top_p=1.0
+        rollouts=8, candidates=8, max_depth=8, max_step_tokens=48, max_block_tokens=160, temperature=1.0, top_p=1.0
     )
     guided = RoundPlan(search, guided=True)
     more = replace(search, rollouts=24, trees=2, temperature=1.1)
     return EvolveConfig(
         name="mini",
-        pool={"1": 100, "2": 250, "3": 450, "4": 200, "5": 200},
+        pool={"1": 240, "2": 200, "3": 160, "4": 60, "5": 60},
         demonstrations=30_000,
         plans=(RoundPlan(search), RoundPlan(search), guided, replace(guided, more=more)),
         data=MINI_DATA,
-        pretrain=training_preset("mini", "sft", learning_rate=3e-3, epochs=1, batch_tokens=1400),
-        sft=training_preset("mini", "sft"),
-        ppm=training_preset("mini", "ppm"),
-        pqm=training_preset("mini", "pqm"),
-        orm=training_preset("mini", "orm"),
+        pretrain=training_preset("mini", "sft", learning_rate=3e-3, epochs=1, batch_tokens=1400, save_steps=200),
+        sft=training_preset("mini", "sft", max_steps=600),
+        ppm=training_preset("mini", "ppm", max_steps=500, held_out=0.1),
+        pqm=training_preset("mini", "pqm", max_steps=500, held_out=0.1),
+        orm=training_preset("mini", "orm", max_steps=500, held_out=0.1),
         policy_options="?format=rstar&threads=1&parallel=64",
         reward_options="?threads=1",
-        system2=replace(search, rollouts=8, choose="share_weighted"),
+        system2=replace(search, choose="share_weighted"),
+        greedy_limit=400,
+        system2_limit=150,
     )
 
 
