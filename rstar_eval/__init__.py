@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rstar_eval.comparison import compare
     from rstar_eval.grading import Answer, Grade, extract_answer, grade, grade_many, group_answers
+    from rstar_eval.solving import Solution, solve, solve_question
     from rstar_eval.tasks import load_task
+    from rstar_eval.trees import StoredTree, read_trees
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Answer",
     "Grade",
+    "Solution",
+    "StoredTree",
     "__version__",
     "compare",
     "extract_answer",
@@ -25,11 +29,16 @@ __all__ = [
     "grade_many",
     "group_answers",
     "load_task",
+    "read_trees",
+    "solve",
+    "solve_question",
 ]
 
 _HOMES = {
     "compare": "comparison",
     "load_task": "tasks",
+    **dict.fromkeys(("Solution", "solve", "solve_question"), "solving"),
+    **dict.fromkeys(("StoredTree", "read_trees"), "trees"),
     **dict.fromkeys(("Answer", "Grade", "extract_answer", "grade", "grade_many", "group_answers"), "grading"),
 }
 

@@ -24,6 +24,7 @@ class Strategy:
 
     description: one line for the command line. needs_reward: whether it can't work without a reward model.
     choose: its own rule of choosing the answer; choose_scored: the same where a reward model scored the trajectories.
+    tree: whether it grows a tree.
     """
 
     run: Callable[[SearchContext], Awaitable[Grown]]
@@ -31,19 +32,25 @@ class Strategy:
     needs_reward: bool
     choose: ChoiceRule
     choose_scored: ChoiceRule
+    tree: bool = True
 
 
 STRATEGIES: Registry[Strategy] = Registry("strategy")
 _TABLE: tuple[tuple[str, Strategy], ...] = (
-    ("greedy", Strategy(greedy, "one solution at temperature 0", False, "first", "first")),
+    ("greedy", Strategy(greedy, "one solution at temperature 0", False, "first", "first", False)),
     (
         "majority",
-        Strategy(sampling, "independent solutions; the most frequent answer", False, "majority", "majority"),
+        Strategy(sampling, "independent solutions; the most frequent answer", False, "majority", "majority", False),
     ),
     (
         "best-of-n",
         Strategy(
-            sampling, "independent solutions; the answer of the best-scored one", True, "best_score", "best_score"
+            sampling,
+            "independent solutions; the answer of the best-scored one",
+            True,
+            "best_score",
+            "best_score",
+            False,
         ),
     ),
     (
@@ -54,6 +61,7 @@ _TABLE: tuple[tuple[str, Strategy], ...] = (
             True,
             "weighted_majority",
             "weighted_majority",
+            False,
         ),
     ),
     (

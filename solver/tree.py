@@ -98,6 +98,13 @@ def path_to(node: Node) -> list[Node]:
     return path
 
 
+def root_of(node: Node) -> Node:
+    """Return the root of the tree that `node` is in."""
+    while node.parent is not None:
+        node = node.parent
+    return node
+
+
 def prefix_of(node: Node) -> str:
     """Return the solution text up to and including `node`."""
     return "".join(step.text for step in path_to(node))
