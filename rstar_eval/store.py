@@ -159,7 +159,7 @@ class RunStore:
     def _recover_trees(self) -> None:
         if not (self.path / TREES).exists():
             return
-        searched = {(str(one.get("problem")), one.get("tree")) for one in read_lines(self.path, TRAJECTORIES)}
+        searched = {(str(one["problem"]), int(one["tree"])) for one in read_lines(self.path, TRAJECTORIES)}
         torn, orphans = recover(self.path, searched)
         if torn:
             self.notes.append(f"{TREES}: cut a torn last tree of {torn} bytes; its search is done again")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -150,7 +150,7 @@ def _part(text: str, code: str | None) -> str | list[int] | None:
     return code if at < 0 else [at, len(code)]
 
 
-def recover(path: Path, searched: Mapping[Key, object] | set[Key]) -> tuple[int, int]:
+def recover(path: Path, searched: Set[Key]) -> tuple[int, int]:
     """Cut off a torn last record, and last trees whose search is not among `searched`. Return the bytes cut for the
     first reason and the trees cut for the second."""
     file = path / TREES
