@@ -15,7 +15,9 @@ import typer
 
 from rstar_eval.convert_cli import convert_ppm_command
 from rstar_eval.errors import UserError
+from rstar_eval.serving.command import serve_command
 from rstar_eval.solve_cli import solve_command
+from rstar_eval.training_cli import register as register_training
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,7 +59,7 @@ def run(
         ),
     ] = None,
     reward: Annotated[
-        str | None, typer.Option(help="Reward model: ppm:PATH, prm:PATH?kind=K, scripted and others.", show_default="none")
+        str | None, typer.Option(help="Reward model: ppm:PATH, orm:PATH, prm:PATH or others.", show_default="none")
     ] = None,
     grader: Annotated[
         str | None, typer.Option(help="default, official, math_verify or string.", show_default="default")
@@ -342,7 +344,9 @@ def evolve(
     evolve_command(preset, output, rounds, seed, values, until, dry_run, _console(error=False))
 
 
+register_training(app)
 app.command("solve")(solve_command)
+app.command("serve")(serve_command)
 app.command("convert-ppm")(convert_ppm_command)
 
 

@@ -102,15 +102,15 @@ class _Nodes:
 
     def __init__(self, group: Sequence[TrainingTree], same: SameValues | None) -> None:
         self._same = same
-        self._trees: dict[int, tuple[TrainingTree, dict[str, Node]]] = {}
+        self._trees: dict[tuple[str, int], tuple[TrainingTree, dict[str, Node]]] = {}
         if same is not None:
             for tree in group:
-                self._trees[tree.source.tree] = (tree, {node.tag: node for node in walk(tree.root)})
+                self._trees[tree.source.run, tree.source.tree] = (tree, {node.tag: node for node in walk(tree.root)})
 
     def equal(self, row: PairRow) -> bool:
         if self._same is None:
             return False
-        tree, nodes = self._trees[row.source.tree]
+        tree, nodes = self._trees[row.source.run, row.source.tree]
         return self._same(tree, nodes[row.source.node], nodes[row.rejected])
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from rstar_eval.errors import UserError
+from rstar_eval.errors import UserError, nearest
 from rstar_eval.serial import from_data, line
 from rstar_eval.training.files import write_bytes
 from rstar_eval.training.released import read_released, to_rows
@@ -66,6 +66,17 @@ PAPER_DATA = DataConfig()
 """The settings of preset `paper`."""
 MINI_DATA = DataConfig(pair_rule="sampled", drop_same_values=True, step_pairs=3, final_pairs=2, label_rows=4)
 """The settings of preset `mini`: the pair rule that worked for a tiny model."""
+
+DATA_PRESETS: dict[str, DataConfig] = {"paper": PAPER_DATA, "mini": MINI_DATA}
+
+
+def make_data_config(start: DataConfig, changes: Mapping[str, Any]) -> DataConfig:
+    """Return `start` with `changes`. UserError for an unknown setting or a value of the wrong type."""
+    known = [one.name for one in fields(DataConfig)]
+    for key in changes:
+        if key not in known:
+            raise UserError(f"unknown data setting {key!r}", nearest(key, known))
+    return from_data(DataConfig, {**asdict(start), **changes}, "data settings")
 
 
 @dataclass(slots=True)
@@ -139,7 +150,7 @@ def read_rows(path: Path, kind: RowKind) -> list[Any]:
 
     UserError naming file, line and field if a row does not fit, and for a file without rows.
     """
-    if not _is_ours(_first_line(path)):
+    if not is_ours(path):
         released = read_released(path)
         if released.kind != kind:
             raise UserError(f"{str(path)!r} holds {_WORDS[released.kind]}", f"here {_WORDS[kind]} are needed")
@@ -161,10 +172,9 @@ def read_rows(path: Path, kind: RowKind) -> list[Any]:
 
 def kind_of_file(path: Path) -> RowKind:
     """Return the kind of a file's rows, by its first row. UserError if it can't be read or is of no known kind."""
-    first = _first_line(path)
-    if not _is_ours(first):
+    if not is_ours(path):
         return read_released(path).kind
-    kind = _kind_of(json.loads(first))
+    kind = _kind_of(json.loads(_first_line(path)))
     if kind is None:
         raise UserError(f"{str(path)!r} line 1 is no row of a known kind", f"known kinds: {', '.join(ROW_KINDS)}")
     return kind
@@ -201,10 +211,10 @@ def _first_line(path: Path) -> str:
     return first
 
 
-def _is_ours(first: str) -> bool:
-    """Return whether a file's first line is a row with provenance."""
+def is_ours(path: Path) -> bool:
+    """Return whether a file's rows have provenance, as ours do. UserError if it can't be read or is empty."""
     try:
-        data = json.loads(first)
+        data = json.loads(_first_line(path))
     except ValueError:
         return False
     return isinstance(data, dict) and isinstance(data.get("source"), dict)
