@@ -102,13 +102,20 @@ class Runner:
     async def _work(self, units: Iterator[tuple[Problem, tuple[int, ...]]]) -> None:
         for problem, chain in units:
             for tree in chain:
-                if complete(self.log, problem, self.config.search, scored=self.scored) is not None:
+                if await self._complete(problem) is not None:
                     break
                 if (problem.task, problem.id, tree) not in self.log.searches:
                     await self._search(problem, tree)
-            trajectories = complete(self.log, problem, self.config.search, scored=self.scored)
+            trajectories = await self._complete(problem)
             if trajectories is not None and self._grade_of(problem) is None:
                 await self._grade(problem, trajectories)
+
+    async def _complete(self, problem: Problem) -> tuple[Trajectory, ...] | None:
+        """`complete`; where that compares answers, in a thread, so that no comparison holds up the other searches."""
+        search = self.config.search
+        if search.early_stop and search.trees > 1:
+            return await asyncio.to_thread(complete, self.log, problem, search, scored=self.scored)
+        return complete(self.log, problem, search, scored=self.scored)
 
     async def _search(self, problem: Problem, tree: int) -> None:
         started = self.clock() - self.began

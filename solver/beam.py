@@ -79,11 +79,12 @@ async def _search(
                 context.tell(leaf, to_trajectory(leaf, "answer", tree=context.tree_index, rollout=leaf.walk))
         if len(answers) >= wanted:
             break
-        if context.may_stop and decided(
-            _trajectories(context, answers), wanted - len(answers), context.choosing, scored=context.scores
-        ):
-            end = "decided"
-            break
+        if context.may_stop:
+            await context.compare([leaf.answer for leaf in answers])
+            so_far = _trajectories(context, answers)
+            if decided(so_far, wanted - len(answers), context.choosing, scored=context.scores):
+                end = "decided"
+                break
     else:
         end = "rollouts" if greedy else "exhausted"
     return _trajectories(context, [*answers, *failures][:wanted]), root, end

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rstar_eval.errors import UserError
-from rstar_eval.solver.choose import Choosing
+from rstar_eval.solver.choose import Choosing, classes_of
 from rstar_eval.solver.config import SearchConfig
 from rstar_eval.solver.protocols import Executor, ExecutorSession, GroupAnswers, ManySession, Policy, RewardModel
 from rstar_eval.solver.seeds import derive_seed
@@ -68,6 +69,15 @@ class SearchContext:
         """Tell the observer, if there is one, what happened at `node` (see Event)."""
         if self.observer is not None:
             self.observer(Event(self.tree_index, node, self.budget, trajectory))
+
+    async def compare(self, answers: Sequence[str | None]) -> None:
+        """Have answers compared in a thread, so that no comparison holds up the other searches.
+
+        The votes that follow ask for the same comparisons, which `group` remembers.
+        """
+        given = [answer for answer in answers if answer is not None]
+        if len(set(given)) > 1:
+            await asyncio.to_thread(classes_of, given, self.tools.group)
 
     def seed(self, *purpose: object) -> int:
         """Return the seed for `purpose` in this search: independent of what else runs."""

@@ -36,6 +36,7 @@ async def _sample_solutions(context: SearchContext, count: int, temperature: flo
     while len(done) < count:
         size = count - len(done)
         if context.may_stop:
+            await context.compare([one.answer for one in done])
             soonest = soonest_decision(done, size, context.choosing, scored=context.scores)
             if soonest == 0:
                 return done, None, "decided"

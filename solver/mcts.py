@@ -103,6 +103,7 @@ async def _finish(context: SearchContext, growth: Growth, leaf: Node) -> None:
     """Evaluate a finished path, back-propagate its value and close it."""
     end = leaf.end
     assert end is not None, "a walk finishes only at the end of a path"
+    await context.compare([*(one.answer for one, _ in growth.leaves), leaf.answer])
     value = await _evaluate(context, growth, leaf)
     leaf.walk = len(growth.leaves)
     growth.leaves.append((leaf, end))

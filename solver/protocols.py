@@ -117,4 +117,7 @@ class Executor(Protocol):
 
 
 GroupAnswers = Callable[[Sequence[str]], list[int]]
-"""Maps answers to class numbers 0..m-1 in order of first appearance: equivalent answers get the same number."""
+"""Maps answers to class numbers 0..m-1 in order of first appearance: equivalent answers get the same number.
+
+Safe in threads. Comparing two answers for the first time may take long (tenths of a second): an event loop asks in a
+thread first. What was compared is remembered and quick from then on."""

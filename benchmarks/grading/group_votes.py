@@ -10,7 +10,7 @@ import statistics
 import time
 
 from rstar_eval.grading import group_answers
-from rstar_eval.grading.group import equivalent
+from rstar_eval.grading.group import equivalent, forget
 from rstar_eval.grading.read import clear_cache
 
 SPELLINGS = [
@@ -47,6 +47,7 @@ def pairwise(texts: list[str]) -> list[int]:
 
 def timed(function: object, texts: list[str]) -> tuple[float, list[int]]:
     clear_cache()
+    forget()
     start = time.perf_counter()
     classes = function(texts)  # type: ignore[operator]
     return time.perf_counter() - start, classes

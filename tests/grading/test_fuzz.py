@@ -22,12 +22,12 @@ GROWTH_MIB = 100
 _MATHEMATICS = r"""
     \frac \dfrac \frac12 \sqrt \sqrt[3] \left( \right) \left[ \right] \left\{ \right. \{ \} { } ( ) [ ] | , ; : . + - *
     / ^ _ ! = < > \le \ge \ne \in \cup \cap \pm \mp \infty \pi \sin \cos^2 \log_2 \ln \arctan \text{ \mathrm{cm}
-    \mbox{ \begin{pmatrix} \end{pmatrix} \begin{array}{cc} \end{array} \begin{cases} & \\ \boxed{ \fbox{ $ $$ \[ \] \$ \%
-    % ° ² ½ √ × − π ∞ ≤ ∪ 0 1 2 3 12 3.14 1,000 {,} 1e5 1e-300 1e400 0.1+0.2j x y n i e I E k j pi oo sqrt( Rational(
+    \mbox{ \begin{pmatrix} \end{pmatrix} \begin{array}{cc} \end{array} \begin{cases} & \\ \boxed{ \fbox{ $ $$ \[ \] \$
+    \% % ° ² ½ √ × − π ∞ ≤ ∪ 0 1 2 3 12 3.14 1,000 {,} 1e5 1e-300 1e400 0.1+0.2j x y n i e I E k j pi oo sqrt( Rational(
     Matrix([[ ]]) Interval( Union( FiniteSet( Eq( Point( {x: and or is base degrees percent million 5:05 pm
     \sum_{k=1}^{ \prod_{n=1}^{ \int_0^1 \lim_{x\to0} \binom \lfloor \rfloor \lceil \rceil \langle \rangle \lvert
-    ' '' \overline{3} 0.\overline{ \angle ABC Yes No None nan \emptyset \setminus \mathbb{R} \mathbb{Z} != <= ** // \over
-    \choose ~ \, \! \quad 10^{10^{10}} 9! !! \circ ^\circ \equiv \pmod{ \vec{ \hat{ \mathbf{i} \mid \to \approx \wedge
+    ' '' \overline{3} 0.\overline{ \angle ABC Yes No None nan \emptyset \setminus \mathbb{R} \mathbb{Z} != <= **
+    // \over \choose ~ \, \! \quad 10^{10^{10}} 9! !! \circ ^\circ \equiv \pmod{ \vec{ \hat{ \mathbf{i} \mid \to \approx \wedge
     __import__('os') lambda [0]*9 (A) \textbf{(B)} ft " cm
 """
 FRAGMENTS = [
