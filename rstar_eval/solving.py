@@ -98,13 +98,22 @@ async def solve_question(
         raise UserError("the question is empty", 'write rstar-eval solve "QUESTION"')
     stop = asyncio.Event()
     with _signals(stop):
-        async with _tools(config, notify, stop) as tools:
-            return await _solve(Question(problem_id("solve", 0, question), question), tools, config, observer, stop)
+        async with open_tools(config, notify, stop) as tools:
+            asked = Question(problem_id("solve", 0, question), question)
+            return await solve_with(asked, tools, config, observer=observer, stop=stop)
 
 
-async def _solve(
-    question: Question, tools: Tools, config: RunConfig, observer: Observer | None, stop: asyncio.Event
+async def solve_with(
+    question: Question,
+    tools: Tools,
+    config: RunConfig,
+    *,
+    observer: Observer | None = None,
+    stop: asyncio.Event | None = None,
 ) -> Solution:
+    """Search with models that are there already. When `stop` is set the search ends and what was found is returned;
+    BackendError if a model is gone for good."""
+    stop = stop or asyncio.Event()
     found: dict[int, list[Trajectory]] = {tree: [] for tree in range(config.search.trees)}
     spent: dict[int, Budget] = {}
     done: dict[int, SearchResult] = {}
@@ -165,7 +174,12 @@ async def _solve(
 
 
 @contextlib.asynccontextmanager
-async def _tools(config: RunConfig, notify: Callable[[str], None], stop: asyncio.Event) -> AsyncIterator[Tools]:
+async def open_tools(
+    config: RunConfig, notify: Callable[[str], None], stop: asyncio.Event | None = None
+) -> AsyncIterator[Tools]:
+    """Start the models and the sandbox of `config`, and close them at the end. UserError if one can't be started;
+    Interrupted if `stop` is set meanwhile."""
+    stop = stop or asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         policy = await _unless(stop, make_policy(config.policy, notify=notify))
         stack.push_async_callback(policy.close)
