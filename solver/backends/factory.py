@@ -113,7 +113,12 @@ async def _serve_gguf(spec: PolicySpec, model: Path, step_format: StepFormat | N
     context = spec.integer("ctx", DEFAULT_CONTEXT)
     threads = spec.integer("threads", llamacpp_process.usable_cpus())
     notify(f"loading {model.name} with llama.cpp ({parallel} slots of {context} tokens, {threads} threads)")
-    process = await llamacpp_process.start(model, context=context, parallel=parallel, threads=threads)
+
+    async def start() -> tuple[llamacpp_process.LlamaCppProcess, JsonClient]:
+        running = await llamacpp_process.start(model, context=context, parallel=parallel, threads=threads)
+        return running, JsonClient(running.url, running.api_key, retries=2, timeout=spec.number("timeout", 0))
+
+    process, client = await start()
     try:
         identity = {
             "engine": "llama.cpp",
@@ -121,8 +126,9 @@ async def _serve_gguf(spec: PolicySpec, model: Path, step_format: StepFormat | N
             "model": model.name,
             "sha256": sha256(model),
         }
-        client = JsonClient(process.url, process.api_key, retries=2, timeout=spec.number("timeout", 0))
-        engine = LlamaCppEngine(client, slots=parallel, context=context, identity=identity, process=process)
+        engine = LlamaCppEngine(
+            client, slots=parallel, context=context, identity=identity, process=process, restart=start
+        )
         policy = EnginePolicy(spec.text, step_format or get_format("chat"), engine)
         await policy.warm()
     except BaseException:

@@ -7,8 +7,9 @@ several completions of one prompt that is computed once.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from rstar_eval.errors import BackendError
@@ -17,11 +18,17 @@ from rstar_eval.solver.backends.http_client import JsonClient, RefusedRequest
 from rstar_eval.solver.backends.llamacpp_process import LlamaCppProcess
 from rstar_eval.solver.types import Completion, FinishReason, Prompt, SampleResult
 
+logger = logging.getLogger(__name__)
 SEED_RANGE = 2**31
 TOP_K = 64
 """Tokens kept before nucleus sampling: sorting a vocabulary of 150k tokens for every token would cost a fifth of the
 speed of a small model. The temperature is applied before top_p, as in transformers and vLLM."""
 WARM_FILE = "warm"
+RESTARTS = 2
+"""How often a server of our own that dies is started again in one session."""
+DEATH_SECONDS = 3.0
+"""How long a server that does not answer is given to be found dead."""
+Restart = Callable[[], Awaitable[tuple[LlamaCppProcess, JsonClient]]]
 FINISH: Mapping[str, FinishReason] = {"eos": "eos", "word": "stop", "limit": "length"}
 
 
@@ -29,7 +36,8 @@ class LlamaCppEngine:
     """Continues text on a llama.cpp server.
 
     `slots` is how many completions the server computes at once, `context` the tokens of one slot. `process` is the
-    server if we started it: it is stopped by `close`.
+    server if we started it: it is stopped by `close`, and when it dies `restart` starts it again, RESTARTS times at
+    most; what was asked of it is asked again.
     """
 
     def __init__(
@@ -40,6 +48,7 @@ class LlamaCppEngine:
         context: int,
         identity: Mapping[str, object],
         process: LlamaCppProcess | None = None,
+        restart: Restart | None = None,
     ) -> None:
         self._client = client
         self._slots = slots
@@ -47,6 +56,11 @@ class LlamaCppEngine:
         self._context = context
         self._identity = identity
         self._process = process
+        self._restart = restart
+        self._left = RESTARTS
+        self._restarting = asyncio.Lock()
+        self._shared = ""
+        self._retired: list[JsonClient] = []
         self._open = asyncio.Semaphore(2 * slots)  # the server queues what is over its slots
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> SampleResult:
@@ -66,7 +80,7 @@ class LlamaCppEngine:
             return prompt.raw
         messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
         try:
-            reply = await self._client.post("apply-template", {"messages": messages})
+            reply = await self._post("apply-template", {"messages": messages})
         except RefusedRequest as error:
             raise BackendError(f"the model's chat template fails: {error.message}", "try another format") from None
         return str(reply["prompt"]) + prompt.assistant_prefix
@@ -76,10 +90,13 @@ class LlamaCppEngine:
 
         The copy goes through a file, because the server empties the slots of further completions when a request ends.
         """
-        shared = common_prefix([await self.render(prompt) for prompt in prompts])
-        if len(shared) <= 64:
+        self._shared = common_prefix([await self.render(prompt) for prompt in prompts])
+        await self._fill_slots()
+
+    async def _fill_slots(self) -> None:
+        if len(self._shared) <= 64:
             return
-        body = {"prompt": shared, "n_predict": 1, "temperature": 0.0, "cache_prompt": True}
+        body = {"prompt": self._shared, "n_predict": 1, "temperature": 0.0, "cache_prompt": True}
         if self._process is None:
             await self._client.post("completion", body)
             return
@@ -106,19 +123,45 @@ class LlamaCppEngine:
             body |= {"n_probs": 1, "post_sampling_probs": False}
         try:
             async with self._open:
-                reply = await self._client.post("completion", body)
+                reply = await self._post("completion", body)
         except RefusedRequest as error:
             if "context" in error.message:
                 return no_room(n, None, self._context)
             raise BackendError(f"llama.cpp refuses a request ({error.message})") from None
-        except BackendError:
-            ended = self._process.failure() if self._process else None
-            if ended:
-                raise BackendError(ended, "resume the run to go on") from None
-            raise
         items = sorted(reply if isinstance(reply, list) else [reply], key=lambda item: int(item.get("index", 0)))
         completions = tuple(_completion(item) for item in items)
         return SampleResult(completions, int(items[0].get("tokens_evaluated", 0)))
+
+    async def _post(self, path: str, body: Mapping[str, object]) -> Any:
+        """Post to the server; when it is our own and has died, start it again and ask again."""
+        while True:
+            client = self._client
+            try:
+                return await client.post(path, body)
+            except BackendError as error:
+                if self._process is None:
+                    raise
+                async with self._restarting:
+                    if self._client is client:  # else another request has found out first
+                        await self._revive(error)
+
+    async def _revive(self, error: BackendError) -> None:
+        """Start our server again. `error` if it still runs; BackendError with how it ended if it died too often."""
+        assert self._process is not None
+        try:
+            await asyncio.wait_for(self._process.process.wait(), DEATH_SECONDS)
+        except TimeoutError:
+            raise error from None
+        ended = str(self._process.failure())
+        if self._restart is None or self._left < 1:
+            raise BackendError(ended, "resume the run to go on") from None
+        self._left -= 1
+        logger.warning("%s; it is started again", ended)
+        dead = self._process
+        self._retired.append(self._client)  # other requests may still be failing on it
+        self._process, self._client = await self._restart()
+        await dead.stop()
+        await self._fill_slots()
 
     def describe(self) -> Mapping[str, object]:
         """Return the model's identity and the server's settings."""
@@ -126,7 +169,8 @@ class LlamaCppEngine:
 
     async def close(self) -> None:
         """Close the connections and stop the server if we started it. May be called twice."""
-        await self._client.close()
+        for client in (*self._retired, self._client):
+            await client.close()
         if self._process is not None:
             await self._process.stop()
 

@@ -202,6 +202,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/apply-template":
             self.reply(200, {"prompt": "".join(f"<{m['role']}>{m['content']}" for m in body["messages"])})
             return
+        if self.path.startswith("/slots/"):
+            self.reply(200, {})
+            return
         fault = fake.faults.pop(0) if fake.faults else None
         time.sleep(fake.delay)
         if fault == "die":
@@ -230,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
         count = body.get("n_cmpl", 1) if fake.kind == "llamacpp" else body.get("n", 1)
         outs = []
         for i in range(count):
-            pieces = fake.write(prompt, body["seed"] + i, body["temperature"])
+            pieces = fake.write(prompt, body.get("seed", 0) + i, body["temperature"])
             used, text, stop = 0, "", None
             for piece in pieces[:limit]:
                 used += 1
