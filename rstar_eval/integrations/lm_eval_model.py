@@ -19,15 +19,13 @@ from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
 from rstar_eval.config import build_config, load_preset
-from rstar_eval.grading import group_answers
 from rstar_eval.integrations.lm_eval_tasks import question_of
 from rstar_eval.serial import to_data
-from rstar_eval.solver.backends import make_policy
 from rstar_eval.solver.backends.engine import cut_at_stop
-from rstar_eval.solver.executor import start_executor
-from rstar_eval.solver.reward import make_reward
-from rstar_eval.solver.search import Tools, choose_answer, search
+from rstar_eval.solver.concurrent import together
+from rstar_eval.solver.search import Tools
 from rstar_eval.solver.types import Budget, Question
+from rstar_eval.solving import open_tools, solve_with
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -91,46 +89,23 @@ class RStarLM(LM):  # type: ignore[misc]
         return {"rstar": to_data(self.config), "rstar_budget": to_data(self.budget)}
 
     async def _solve_all(self, prompts: Sequence[str]) -> list[str]:
-        config = self.config
-        policy = reward = executor = None
-        try:
-            policy = await make_policy(config.policy, notify=logger.info)
-            executor = await start_executor(config.isolation, step_seconds=config.step_seconds)
-            reward = await make_reward(config.reward) if config.reward else None
-            tools = Tools(policy, executor, reward, group_answers)
-            width = config.concurrency or int(getattr(policy, "concurrency", DEFAULT_CONCURRENCY))
+        async with open_tools(self.config, logger.info) as tools:
+            width = self.config.concurrency or int(getattr(tools.policy, "concurrency", DEFAULT_CONCURRENCY))
             gate = asyncio.Semaphore(width)
             seen: dict[str, int] = {}
             jobs = []
             for prompt in prompts:
                 repeat = seen[prompt] = seen.get(prompt, -1) + 1
-                jobs.append(asyncio.create_task(self._solve(prompt, repeat, tools, gate)))
-            try:
-                return await asyncio.gather(*jobs)
-            finally:
-                for job in jobs:
-                    job.cancel()
-                await asyncio.gather(*jobs, return_exceptions=True)
-        finally:
-            for one in (policy, reward, executor):
-                if one is not None:
-                    await one.close()
+                jobs.append(self._solve(prompt, repeat, tools, gate))
+            return await together(jobs)
 
     async def _solve(self, prompt: str, repeat: int, tools: Tools, gate: asyncio.Semaphore) -> str:
         digest = hashlib.sha256(f"{repeat}\x1f{prompt}".encode()).hexdigest()[:16]
-        question = Question(digest, question_of(prompt))
         async with gate:
-            results = [
-                await search(question, tools, self.config.search, tree) for tree in range(self.config.search.trees)
-            ]
-        trajectories = [one for result in results for one in result.trajectories]
-        choice = await asyncio.to_thread(choose_answer, trajectories, self.config.search, group_answers)
-        spent = Budget()
-        for result in results:
-            spent.add(result.budget)
-        self.budget.add(spent)
+            solution = await solve_with(Question(digest, question_of(prompt)), tools, self.config)
+        self.budget.add(solution.budget)
         if self.budget_log is not None:
-            line = {"question": digest, "repeat": repeat, "answer": choice.answer, "choice": to_data(choice)}
+            line = {"question": digest, "repeat": repeat, "answer": solution.answer, "choice": to_data(solution.choice)}
             with self.budget_log.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**line, "budget": to_data(spent)}) + "\n")
-        return "" if choice.answer is None else f"The final answer is \\boxed{{{choice.answer}}}."
+                file.write(json.dumps({**line, "budget": to_data(solution.budget)}) + "\n")
+        return "" if solution.answer is None else f"The final answer is \\boxed{{{solution.answer}}}."
