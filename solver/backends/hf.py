@@ -108,13 +108,15 @@ def load(spec: PolicySpec) -> tuple[HFEngine, bool]:
     if "threads" in spec.options:
         torch.set_num_threads(spec.integer("threads", 1))
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+        tokenizer = load_tokenizer(path)
         model = transformers.AutoModelForCausalLM.from_pretrained(
             path, dtype=getattr(torch, dtype), local_files_only=True
         )
         if model._supports_attention_backend:
             model.set_attn_implementation(register_attention())
         model = model.to(device).eval()
+    except UserError:
+        raise
     # The loaders raise whatever the files make them raise; all of it means that this is no loadable model.
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split())[:200]
@@ -140,6 +142,20 @@ def load(spec: PolicySpec) -> tuple[HFEngine, bool]:
     context = min(spec.integer("ctx", longest), longest)
     engine = HFEngine(model, tokenizer, parallel=parallel, context=context, identity=identity)
     return engine, bool(tokenizer.chat_template)
+
+
+def load_tokenizer(path: Path) -> Any:
+    """Return the tokenizer in folder `path`. UserError if there is none, or it does not load."""
+    import transformers
+
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # noqa: BLE001  the loaders raise whatever the files make them raise
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{str(path)!r} holds no tokenizer that loads ({reason})", "copy the tokenizer there") from None
+    if not tokenizer("0")["input_ids"]:  # without files transformers makes one that knows no token
+        raise UserError(f"{str(path)!r} holds no tokenizer", "copy the tokenizer's files there")
+    return tokenizer
 
 
 def check_folder(path: Path) -> None:

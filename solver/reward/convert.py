@@ -6,10 +6,9 @@ import importlib.util
 from pathlib import Path
 
 from rstar_eval.errors import UserError
-from rstar_eval.solver.backends.hf import check_folder
+from rstar_eval.solver.backends.hf import check_folder, load_tokenizer
 from rstar_eval.solver.reward.card import RewardCard, write_card
 from rstar_eval.solver.reward.hf_weights import value_head
-from rstar_eval.solver.reward.model import load_tokenizer
 
 
 def convert_ppm(source: Path, target: Path) -> Path:

@@ -162,7 +162,7 @@ class HFScoreEngine:
         ).last_hidden_state
         counts = [[len(places) for places in row.places] for row in rows]
         where = [(i, place) for i, row in enumerate(rows) for places in row.places for place in places]
-        at = torch.tensor(where, device=device).reshape(-1, 2)
+        at = torch.tensor(where, dtype=torch.long, device=device).reshape(-1, 2)
         if self._head.kind == "bilinear":
             before = self._before(rows)
             states = hidden[at[:, 0], torch.tensor(before, dtype=torch.long, device=device)]

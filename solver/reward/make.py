@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from pathlib import Path
 
 from rstar_eval.errors import UserError
+from rstar_eval.solver.backends.hf import check_folder, load_tokenizer
 from rstar_eval.solver.reward.engines import ENGINES
 from rstar_eval.solver.reward.hf_weights import value_head
-from rstar_eval.solver.reward.model import Adapter, ModelReward, load_tokenizer
+from rstar_eval.solver.reward.model import Adapter, ModelReward
 from rstar_eval.solver.reward.public import public_adapter
 from rstar_eval.solver.reward.spec import RewardSpec
 from rstar_eval.solver.reward.trained import trained_adapter
@@ -17,6 +19,9 @@ from rstar_eval.solver.reward.trained import trained_adapter
 async def make_model(spec: RewardSpec) -> ModelReward:
     """Return the reward model of `spec`, loaded. UserError as `make_reward`."""
     path = Path(spec.target).expanduser()
+    check_folder(path)
+    if not importlib.util.find_spec("transformers"):
+        raise UserError("transformers is not installed", "pip install 'rstar-eval[hf]'")
     tokenizer = await asyncio.to_thread(load_tokenizer, path)
     adapter: Adapter
     if spec.scheme == "prm":

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from rstar_eval.errors import BackendError, UserError
+from rstar_eval.errors import BackendError
 from rstar_eval.solver.reward.engines import Head, ScoreEngine, ScoreInput
 
 logger = logging.getLogger(__name__)
@@ -86,21 +85,3 @@ class ModelReward:
     async def close(self) -> None:
         """Release the engine. May be called twice."""
         await self.engine.close()
-
-
-def load_tokenizer(path: Path) -> Any:
-    """Return the tokenizer in the checkpoint folder `path`. UserError if it does not load, or without transformers."""
-    import importlib.util
-
-    from rstar_eval.solver.backends.hf import check_folder
-
-    check_folder(path)
-    if not importlib.util.find_spec("transformers"):
-        raise UserError("transformers is not installed", "pip install 'rstar-eval[hf]'")
-    import transformers
-
-    try:
-        return transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # noqa: BLE001  the loaders raise whatever the files make them raise
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{str(path)!r} holds no tokenizer that loads ({reason})", "copy the tokenizer there") from None

@@ -7,8 +7,15 @@ sentence is the last step.
 
 from __future__ import annotations
 
-from rstar_eval.solver.formats.chat import CLOSE, OPEN, STEP
+import re
+
+from rstar_eval.solver.formats.chat import OPEN, STEP
 from rstar_eval.solver.formats.rstar import ANSWER, CODE, END_ANSWER, END_CODE, END_OUTPUT, END_STEP, OUTPUT
+
+_RSTAR_END = re.compile(f"{END_STEP}|{END_CODE}(?:\\s*{OUTPUT}.*?(?:{END_OUTPUT}|\\Z))?|{END_ANSWER}", re.DOTALL)
+_CHAT_END = re.compile(f"\n(?={STEP})|\n```\n(?:```output\n.*?(?:\n```\n|\\Z))?", re.DOTALL)
+_MARKS = re.compile("|".join((CODE, END_STEP, END_CODE, END_OUTPUT, ANSWER, END_ANSWER)))
+_FENCES = re.compile(r"^```(?:python)?\n?", re.MULTILINE)
 
 
 def solution_steps(prefix: str) -> list[str]:
@@ -17,51 +24,35 @@ def solution_steps(prefix: str) -> list[str]:
     >>> solution_steps("<code>\\nx = 1 + 2\\n<end_of_step>\\nprint(x)\\n<end_of_code>\\n<output>3<end_of_output>")
     ['x = 1 + 2', 'print(x)\\nOutput: 3']
     """
-    return ["\n".join(piece).strip() for piece in _pieces(prefix)] or [""]
+    plain = _plain_chat if prefix.startswith(OPEN) else _plain_rstar
+    return [plain(prefix[start:end]) for start, end in _spans(prefix)] or [""]
 
 
 def last_step_start(prefix: str) -> int:
-    """Return the character of `prefix` at which its last step begins (0 if it has only one)."""
-    if prefix.startswith(OPEN):
-        at = max(prefix.rfind("\n" + STEP), prefix.rfind("\n" + CLOSE + "The answer"))
-        return at + 1 if at >= 0 else 0
-    body = prefix.rstrip()
-    for mark in (END_OUTPUT, END_CODE, END_STEP, END_ANSWER):
-        if body.endswith(mark):
-            body = body[: -len(mark)]
-            break
-    if prefix.rstrip().endswith(END_OUTPUT):  # the step is the code before the output
-        body = body[: max(body.rfind(END_CODE), 0)]
-    ends = [body.rfind(mark) + len(mark) for mark in (END_STEP, END_OUTPUT) if mark in body]
-    return max(ends, default=0)
+    """Return the character of `prefix` at which its last step begins (0 if it has none, or one)."""
+    spans = _spans(prefix)
+    return spans[-1][0] if spans else 0
 
 
-def _pieces(prefix: str) -> list[list[str]]:
-    return _chat_pieces(prefix) if prefix.startswith(OPEN) else _rstar_pieces(prefix)
+def _spans(prefix: str) -> list[tuple[int, int]]:
+    """Return where each step begins and ends; together they cover the prefix, but for blanks behind the last."""
+    chat = prefix.startswith(OPEN)
+    spans, start = [], 0
+    for found in (_CHAT_END if chat else _RSTAR_END).finditer(prefix, len(OPEN) if chat else 0):
+        spans.append((start, found.end()))
+        start = found.end()
+    if prefix[start:].strip():
+        spans.append((start, len(prefix)))
+    return spans
 
 
-def _rstar_pieces(prefix: str) -> list[list[str]]:
-    steps: list[list[str]] = []
-    for block in prefix.split(END_CODE):
-        _, output, rest = block.partition(OUTPUT) if block.lstrip().startswith(OUTPUT) else ("", "", block)
-        if output:
-            shown, _, rest = rest.partition(END_OUTPUT)
-            if steps:
-                steps[-1].append(f"Output: {shown}")
-        if rest.lstrip().startswith(ANSWER):
-            steps.append([rest.replace(ANSWER, "", 1).replace(END_ANSWER, "").strip()])
-            continue
-        code = rest.replace(CODE, "", 1)
-        steps += [[piece.strip()] for piece in code.split(END_STEP) if piece.strip()]
-    return steps
+def _plain_rstar(step: str) -> str:
+    code, output, shown = step.partition(OUTPUT)
+    text = _MARKS.sub("", code).strip()
+    return f"{text}\nOutput: {_MARKS.sub('', shown)}" if output else text
 
 
-def _chat_pieces(prefix: str) -> list[list[str]]:
-    code, closed, rest = prefix[len(OPEN) :].partition("\n" + CLOSE)
-    steps = [[piece if i == 0 else STEP + piece] for i, piece in enumerate(code.split("\n" + STEP))]
-    if closed and rest.startswith("```output\n"):
-        shown, _, rest = rest[len("```output\n") :].partition("\n" + CLOSE)
-        steps[-1].append(f"Output: {shown}")
-    if rest.strip():
-        steps.append([rest])
-    return steps
+def _plain_chat(step: str) -> str:
+    code, output, shown = step.partition("```output\n")
+    text = _FENCES.sub("", code).strip()
+    return f"{text}\nOutput: {_FENCES.sub('', shown).strip()}" if output else text
