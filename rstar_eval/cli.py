@@ -282,6 +282,20 @@ def compare_runs(
         print_comparison(found, _console(), all_discordant=all_discordant)
 
 
+@app.command("export")
+def export_rows(
+    source: Annotated[Path, typer.Argument(help="A run's folder (trajectories), or a file of training rows.")],
+    output: Annotated[Path, typer.Option(help="A .parquet or .jsonl file.")],
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder with benchmark files.", show_default="$RSTAR_EVAL_DATA, then the cache")
+    ] = None,
+) -> None:
+    """Write a run's trajectories, or training rows in TRL's dataset types, for other tools."""
+    from rstar_eval.exporting import export
+
+    typer.echo(f"{export(source, output, data_dir=data_dir)} rows -> {output}")
+
+
 @app.command()
 def sandbox(
     snippets: Annotated[Path, typer.Option(help="JSON lines with name and code.")],
