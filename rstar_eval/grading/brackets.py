@@ -145,7 +145,7 @@ def union(tokens: Sequence[Token], read: Read) -> Value | None:
     if len(pieces) > 1 and all(pieces):
         if not all(piece[0].kind in ("open", "command") or piece[-1].kind == "close" for piece in pieces):
             return None
-        sets = [as_set(read(piece)) for piece in pieces]
+        sets = [set_of(piece, read) for piece in pieces]
         if all(sets):
             return RealSet(tuple(part for item in sets if item for part in item.parts))
         values = [read(piece) for piece in pieces]
@@ -163,6 +163,14 @@ def union(tokens: Sequence[Token], read: Read) -> Value | None:
     return None
 
 
+def set_of(tokens: Sequence[Token], read: Read) -> RealSet | None:
+    """Read a set of reals; `{4}` is one point, not a bracketed number."""
+    value = read(tokens)
+    if isinstance(value, Expr) and enclosed(tokens) == "{":
+        value = Items("set", (value,))
+    return as_set(value)
+
+
 def as_set(value: Value) -> RealSet | None:
     """Read a value as a set of reals where it can be one: (a, b) and [a, b] as intervals, {a} as points."""
     if isinstance(value, RealSet):
@@ -175,8 +183,8 @@ def as_set(value: Value) -> RealSet | None:
             return None
         if value.kind in ("set", "list"):
             return RealSet(tuple(Interval(node, node, True, True) for node in nodes))
-        if len(nodes) == 2 and _in_order(nodes[0], nodes[1]):
-            closed = value.kind == "bracket"
+        closed = value.kind == "bracket"
+        if len(nodes) == 2 and (_in_order(nodes[0], nodes[1]) or (closed and nodes[0] == nodes[1])):
             return RealSet((Interval(nodes[0], nodes[1], closed, closed),))
     return None
 

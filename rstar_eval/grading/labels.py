@@ -11,7 +11,7 @@ from rstar_eval.grading.vocabulary import GREEK
 from rstar_eval.grading.words import compact
 
 PREFIX = re.compile(
-    r"(the|our|so|hence|thus|therefore|final|correct|required|only|desired)*(answer|solution|result|value|root)s?(set)?"
+    r"(the|our|so|hence|thus|therefore|final|correct|required|only|desired)*(answer|solution|result|value|root|point|vector|interval|orderedpair|orderedtriple|coordinate)s?(set)?"
     r"(is|are|equals)?"
 )
 

@@ -15,32 +15,36 @@ from rstar_eval.grading.tree import Node
 from rstar_eval.grading.values import Expr, Items, Matrix
 
 _MATRIX = frozenset(["pmatrix", "bmatrix", "matrix", "array", "vmatrix", "Bmatrix", "smallmatrix"])
+_SYSTEMS = frozenset(["cases", "dcases", "rcases", "aligned", "align", "gathered", "gather", "split"])
 _LETTERS = frozenset("ijk")
+
+
+def environment(tokens: Sequence[Token]) -> tuple[str, list[list[Sequence[Token]]]] | None:
+    """The name and the cells, row by row, of a LaTeX environment that holds all tokens. None if none does."""
+    if len(tokens) < 8 or tokens[0].value != "begin" or tokens[1].value != "{":
+        return None
+    name = "".join(token.value for token in tokens[2 : closing_index(tokens, 1)]).rstrip("*")
+    start = closing_index(tokens, 1) + 1
+    if name == "array" and start < len(tokens) and tokens[start].value == "{":
+        start = closing_index(tokens, start) + 1
+    ends = [index for index, token in enumerate(tokens) if token.value == "end" and token.kind == "command"]
+    if len(ends) != 1 or closing_index(tokens, min(ends[0] + 1, len(tokens) - 1)) != len(tokens) - 1:
+        return None
+    return name, [split(row, "&") for row in split(tokens[start : ends[0]], r"\\") if row]
+
+
+def system_of(tokens: Sequence[Token]) -> list[list[Sequence[Token]]] | None:
+    """The rows of `\\begin{cases}` and its like, without the brace of `\\left\\{` before it; None for anything else."""
+    found = environment(tokens[1:] if tokens[0].value == r"\{" else tokens)
+    return found[1] if found is not None and (found[0] in _SYSTEMS or tokens[0].value == r"\{") else None
 
 
 def matrix(tokens: Sequence[Token]) -> Node | None:
     """Read a LaTeX matrix environment that holds all tokens, as a matrix node. None if it is none."""
-    tokens = strip_brackets(tokens)
-    if len(tokens) < 8 or tokens[0].value != "begin" or tokens[1].value != "{":
+    held = environment(strip_brackets(tokens))
+    if held is None or held[0] not in _MATRIX:
         return None
-    name = "".join(token.value for token in tokens[2 : closing_index(tokens, 1)])
-    if name.rstrip("*") not in _MATRIX:
-        return None
-    start = closing_index(tokens, 1) + 1
-    if name == "array" and start < len(tokens) and tokens[start].value == "{":
-        start = closing_index(tokens, start) + 1
-    end = next(
-        (
-            index
-            for index in range(start, len(tokens))
-            if tokens[index].value == "end" and tokens[index].kind == "command"
-        ),
-        len(tokens),
-    )
-    if end + 3 + 1 != len(tokens) and end + 4 != len(tokens):
-        return None
-    rows = [split(row, "&") for row in split(tokens[start:end], r"\\") if row]
-    found = rows_of(rows)
+    found = rows_of(held[1])
     if found is None:
         return None
     return Node("matrix", tuple(node for row in found.rows for node in row), len(found.rows[0]))

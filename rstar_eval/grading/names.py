@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from rstar_eval.grading import tree
 from rstar_eval.grading.cursor import Cursor, ParseError
 from rstar_eval.grading.numerals import numeral_value
+from rstar_eval.grading.scan import PAIRS
 from rstar_eval.grading.tokens import UNIT_VECTORS, Token
-from rstar_eval.grading.tree import Node
+from rstar_eval.grading.tree import Node, symbols
 from rstar_eval.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK, MANY_ARGUMENTS, TRANSPARENT, words
 
 _SHORT_FUNCTIONS = tuple(
@@ -113,6 +114,8 @@ class NameParser(Cursor, ABC):
         negative = self.at("-") and bool(self.take())
         factors = [self.factor()]
         while self.starts_factor() and not self.starts_function() and not (self.at("(") and factors[-1].op != "num"):
+            if self.peek().spaced == "~" and any(symbols(factor) for factor in factors):
+                break  # a thin space after a variable ends the argument
             factors.append(self.factor())
         node = tree.mul(*factors)
         return (tree.neg(node) if negative else node), None
@@ -123,14 +126,14 @@ class NameParser(Cursor, ABC):
         return token.value in FUNCTIONS and token.value not in ("sqrt", "cbrt") and token.kind in ("name", "command")
 
     def arguments(self) -> list[Node]:
-        """Expressions in round brackets, set apart by commas."""
-        self.expect("(")
+        """Expressions in brackets, set apart by commas. The opening bracket is next."""
+        closing = PAIRS[self.take().value]
         bars, self.bars = self.bars, 0
         found = [self.expression()]
         while self.at(","):
             self.take()
             found.append(self.expression())
-        self.expect(")")
+        self.expect(closing)
         self.bars = bars
         return found
 
@@ -161,7 +164,7 @@ class NameParser(Cursor, ABC):
             return tree.symbol(name)
         if name in FUNCTIONS and (self.starts_factor() or self.at("^", "_")):
             return self.root_call() if name in ("sqrt", "cbrt") and not self.at("(") else self.function(FUNCTIONS[name])
-        if name in MANY_ARGUMENTS and self.at("("):
+        if name in MANY_ARGUMENTS and self.at("(", r"\{"):
             return self.many(MANY_ARGUMENTS[name])
         if name in TRANSPARENT and self.at("("):
             return self.arguments()[0]

@@ -8,6 +8,7 @@ that could take long or much memory for a large argument is refused with LimitEx
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -307,6 +308,14 @@ def _round_up(values: list[Any], point: Point) -> Any:
     return -_round_down([-values[0]], point)
 
 
+def _whole_function(function: Callable[..., int], values: list[Any], point: Point) -> Any:
+    """A function of integers; undefined at a point where an argument is none."""
+    reals = [_real(_small(value, _TRIG_BITS, point), point) for value in values]
+    if any(value != point.context.nint(value) for value in reals):
+        raise Undefined("a function of integers at another number")
+    return point.context.mpf(function(*map(int, reals)))
+
+
 def _real(value: Any, point: Point) -> Any:
     if point.context.im(value):
         raise Undefined("a real function of a complex number")
@@ -341,6 +350,8 @@ _SPECIAL: dict[str, Callable[[list[Any], Point], Any]] = {
     "mod": _mod,
     "floor": _round_down,
     "ceiling": _round_up,
+    "gcd": lambda values, point: _whole_function(math.gcd, values, point),
+    "lcm": lambda values, point: _whole_function(math.lcm, values, point),
     "sign": lambda values, point: point.context.sign(_real(values[0], point)),
     "max": lambda values, point: _extreme(values, point, True),
     "min": lambda values, point: _extreme(values, point, False),

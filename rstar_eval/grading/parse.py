@@ -257,7 +257,7 @@ class _Parser(NameParser):
         index = tree.number(3) if name == "cbrt" else tree.number(2)
         if self.at("["):
             self.take()
-            index = self.expression()
+            index = index if self.at("]") else self.expression()
             self.expect("]")
         if self.peek().kind == "number":
             return Node("root", (self.numeral(self.take()), index))

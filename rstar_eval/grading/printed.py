@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rstar_eval.grading.brackets import as_set, endpoint
+from rstar_eval.grading.brackets import endpoint, set_of
 from rstar_eval.grading.matrices import rows_of
 from rstar_eval.grading.relations import intersect
 from rstar_eval.grading.scan import enclosed, split
 from rstar_eval.grading.tokens import Token
 from rstar_eval.grading.tree import is_infinite
-from rstar_eval.grading.values import Expr, Interval, Items, RealSet, Value
+from rstar_eval.grading.values import Interval, Items, RealSet, Value
 from rstar_eval.grading.words import EMPTY, REALS
 
 Read = Callable[[Sequence[Token]], Value]
@@ -39,7 +39,7 @@ def printed(tokens: Sequence[Token], read: Read) -> Value | None:
     if name == "Interval" and len(pieces) >= 2:
         return _printed_interval(pieces, method)
     if name in ("Union", "Or", "And", "Intersection"):
-        sets = [_printed_set(piece, read) for piece in pieces]
+        sets = [set_of(piece, read) for piece in pieces]
         result = sets[0]
         for item in sets[1:]:
             if result is None or item is None:
@@ -56,14 +56,6 @@ def printed(tokens: Sequence[Token], read: Read) -> Value | None:
             return read(pieces[0])
         return Items("tuple", tuple(read(piece) for piece in pieces))
     return None
-
-
-def _printed_set(tokens: Sequence[Token], read: Read) -> RealSet | None:
-    """Read a set; `{4}` is one point, not a bracketed number."""
-    value = read(tokens)
-    if isinstance(value, Expr) and enclosed(tokens) == "{":
-        value = Items("set", (value,))
-    return as_set(value)
 
 
 def _printed_interval(pieces: Sequence[Sequence[Token]], method: str) -> Value | None:

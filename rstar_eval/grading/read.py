@@ -16,10 +16,11 @@ from rstar_eval.grading import tree
 from rstar_eval.grading.brackets import as_set, bracketed, european, union
 from rstar_eval.grading.equalities import RELATIONS, related
 from rstar_eval.grading.expressions import expression, node_of
+from rstar_eval.grading.fingerprint import free
 from rstar_eval.grading.labels import PREFIX
 from rstar_eval.grading.latex import normal_form
 from rstar_eval.grading.limits import LIMITS, LimitExceeded
-from rstar_eval.grading.matrices import vector_of
+from rstar_eval.grading.matrices import system_of, vector_of
 from rstar_eval.grading.printed import printed
 from rstar_eval.grading.qualifiers import NONE, Qualifier, split_qualifier
 from rstar_eval.grading.relations import complement, intersect, ordered
@@ -200,23 +201,25 @@ def _says_whole(tokens: Sequence[Token]) -> bool:
 
 def _strip(tokens: Sequence[Token]) -> Sequence[Token]:
     """Remove a leading phrase (`the answer is`), and stray signs at both ends."""
-    while tokens and tokens[-1].value in (".", ",", ";", ":") and tokens[-1].kind == "sign":
+    while tokens and tokens[-1].value in (".", ",", ";", ":", r"\\") and tokens[-1].kind == "sign":
         tokens = tokens[:-1]
     letters = ""
     for index, token in enumerate(tokens):
         if token.kind != "name":
-            if index and len(letters) > 4 and PREFIX.fullmatch(letters):
+            printed_name = index == 1 and token.value in ("(", ".")
+            if index and len(letters) > 4 and PREFIX.fullmatch(letters) and not printed_name:
                 return tokens[index + (token.value in (":", "=")) :]
             break
         letters += token.value.casefold()
-    while tokens and tokens[0].value in (",", ".", "approx", ":") and len(tokens) > 1:
+    while tokens and tokens[0].value in (",", ".", "approx", ":", "=") and len(tokens) > 1:
         tokens = tokens[1:]
     return tokens
 
 
 def _collect(values: list[Value], word: str, tokens: Sequence[Token]) -> Value:
     """Put together what commas, `and` or `or` join."""
-    sets = [as_set(value) if isinstance(value, RealSet) else None for value in values]
+    variables = {value.variable for value in values if isinstance(value, RealSet) and value.variable}
+    sets = [_solved_set(value, variables) for value in values]
     if all(sets):
         return _join_sets([item for item in sets if item], word)
     if all(isinstance(value, Words) for value in values):
@@ -244,6 +247,13 @@ def _collect(values: list[Value], word: str, tokens: Sequence[Token]) -> Value:
         if all(points):
             return _excluded(first, [item for item in points if item])
     return Items("list", tuple(flat))
+
+
+def _solved_set(value: Value, variables: set[str]) -> RealSet | None:
+    """A set of reals; beside inequalities in x also `x = 2`, a point."""
+    if isinstance(value, Labelled) and value.label in variables and isinstance(value.value, Expr):
+        return as_set(Items("set", (value.value,)))
+    return as_set(value) if isinstance(value, RealSet) else None
 
 
 def _spread(value: Value) -> Sequence[Value]:
@@ -284,6 +294,10 @@ def _join_sets(sets: list[RealSet], word: str) -> Value:
 def _piece(tokens: Sequence[Token]) -> Value:
     """Read tokens without a joining word or comma outside of brackets."""
     tokens = _strip(tokens)
+    if tokens[0].value == "begin" or (tokens[0].value == r"\{" and tokens[1:] and tokens[1].value == "begin"):
+        rows = system_of(tokens)
+        if rows:
+            return _collect([_row(row) for row in rows], ",", tokens)
     if any(token.value in RELATIONS or token.value in _RELATING for token in tokens):
         relation = related(tokens, value_of)
         if relation is not None:
@@ -300,6 +314,10 @@ def _piece(tokens: Sequence[Token]) -> Value:
     )
     if made is not None:
         return made
+    if tokens[0].value.isupper() and len(tokens[0].value) == 1 and enclosed(tokens[1:]) == "(":
+        point = bracketed(tokens[1:], value_of)
+        if isinstance(point, Items) and not any(isinstance(item, Expr) and free(item.node) for item in point.items):
+            return point  # A(-1, 0)
     meaning = phrase(compact(plain_text(tokens))) if tokens[0].kind in ("name", "command", "open") else None
     if meaning is not None:
         return meaning
@@ -311,6 +329,13 @@ def _piece(tokens: Sequence[Token]) -> Value:
         if all(nodes):
             return Ratio(tuple(node for node in nodes if node), _looks_like_a_time(tokens))
     return expression(tokens)
+
+
+def _row(cells: Sequence[Sequence[Token]]) -> Value:
+    """A row of a system: an equation over its cells, or a value and the condition under which it holds."""
+    if len(cells) == 2 and cells[1] and cells[1][0].value in ("if", "for", "when", "otherwise"):
+        return Items("tuple", (value_of(cells[0]), Words(compact(plain_text(cells[1])))))
+    return value_of([token for cell in cells for token in cell])
 
 
 def _looks_like_a_time(tokens: Sequence[Token]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rstar_eval.grading import tree
 from rstar_eval.grading.fingerprint import Undecided, equal, free, rational, real_value
+from rstar_eval.grading.scalars import same_node
 from rstar_eval.grading.tree import Node, is_infinite
 from rstar_eval.grading.values import Inequality, Interval, RealSet
 
@@ -206,4 +207,4 @@ def _same_interval(left: Interval, right: Interval) -> bool:
 
 def _same_end(left: Node, right: Node) -> bool:
     one, other = is_infinite(left), is_infinite(right)
-    return one == other if one or other else equal(left, right)
+    return one == other if one or other else same_node(left, right)

@@ -132,5 +132,6 @@ def worded_numbers(tokens: list[Token]) -> list[Token]:
             digits = [Token("number", str(value.numerator), tokens[0].spaced)]
             if value.denominator != 1:
                 digits += [Token("sign", "/"), Token("number", str(value.denominator))]
-            return [*digits, *tokens[end:]]
+            filler = end + 1 < len(tokens) and tokens[end].value.casefold() in ("a", "an", "of")
+            return [*digits, *tokens[end + filler :]]
     return tokens

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rstar_eval.grading.scan import closing_index
 from rstar_eval.grading.tokens import Token
 from rstar_eval.grading.vocabulary import CONSTANTS, FUNCTIONS, GREEK, JOINERS, MANY_ARGUMENTS, names
 
@@ -84,6 +85,7 @@ _COMPOUND = {
     "cc": (("centimetre", 3),),
     "sqft": (("foot", 2),),
 }
+_CURRENCIES = frozenset(["dollar", "euro", "pound", "yen", "yuan", "rupee"])
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
 _LONGEST = 24
 _FILLERS = frozenset(
@@ -159,6 +161,10 @@ def split_unit(tokens: Sequence[Token], loose: bool = False) -> tuple[Sequence[T
         return [tokens[0], *tokens[2:]], DOLLAR
     if len(tokens) > 1 and tokens[-1].value == "$":
         return tokens[:-1], DOLLAR
+    if len(tokens) > 1 and tokens[0].kind == "name" and tokens[1].kind == "number":
+        currency = _CANONICAL.get(tokens[0].value.lower())
+        if currency in _CURRENCIES:
+            return tokens[1:], Unit(frozenset([(currency, 1)]))
     if len(tokens) > 1 and tokens[-1].value in _MARKS and tokens[-2].kind in ("number", "close"):
         return tokens[:-1], _MARKS[tokens[-1].value]
     if len(tokens) > 3 and tokens[-1].value == ")":
@@ -178,9 +184,12 @@ def split_unit(tokens: Sequence[Token], loose: bool = False) -> tuple[Sequence[T
 
 def _slashed(tokens: Sequence[Token]) -> Sequence[Token]:
     """`{\\text{mi}}{\\text{h}}`, what stands after \\frac, as `mi/h`; empty if it is anything else."""
-    if len(tokens) != 6 or [token.value for token in tokens[::3]] != ["{", "{"] or tokens[1].kind != "name":
+    if not tokens or tokens[0].value != "{":
         return ()
-    return (tokens[1], Token("sign", "/"), tokens[4])
+    middle = closing_index(tokens, 0)
+    if tokens[middle + 1 : middle + 2] and tokens[middle + 1].value == "{":
+        return (*tokens[1:middle], Token("sign", "/"), *tokens[middle + 2 : -1])
+    return ()
 
 
 def _remark(tokens: Sequence[Token]) -> tuple[Sequence[Token], Unit | None]:

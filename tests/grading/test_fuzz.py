@@ -27,8 +27,8 @@ _MATHEMATICS = r"""
     Matrix([[ ]]) Interval( Union( FiniteSet( Eq( Point( {x: and or is base degrees percent million 5:05 pm
     \sum_{k=1}^{ \prod_{n=1}^{ \int_0^1 \lim_{x\to0} \binom \lfloor \rfloor \lceil \rceil \langle \rangle \lvert
     ' '' \overline{3} 0.\overline{ \angle ABC Yes No None nan \emptyset \setminus \mathbb{R} \mathbb{Z} != <= **
-    // \over \choose ~ \, \! \quad 10^{10^{10}} 9! !! \circ ^\circ \equiv \pmod{ \vec{ \hat{ \mathbf{i} \mid \to \approx \wedge
-    __import__('os') lambda [0]*9 (A) \textbf{(B)} ft " cm
+    // \over \choose ~ \, \! \quad 10^{10^{10}} 9! !! \circ ^\circ \equiv \pmod{ \vec{ \hat{ \mathbf{i} \mid \to
+    \approx \wedge __import__('os') lambda [0]*9 (A) \textbf{(B)} ft " cm
 """
 FRAGMENTS = [
     *_MATHEMATICS.split(),
