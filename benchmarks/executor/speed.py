@@ -14,14 +14,13 @@ import argparse
 import asyncio
 import contextlib
 import io
-import resource
 import statistics
 import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from workload import Solution, candidates, deepened, solutions
+from workload import Solution, candidates, children_cpu, deepened, solutions
 
 from rstar_eval.solver.executor import Limits, start_executor
 
@@ -35,12 +34,6 @@ class Run:
     cpu: float
     each: list[float]
     counts: dict[str, int]
-
-
-def children_cpu() -> float:
-    """CPU seconds of all ended children and their children: zygotes and workers."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 async def start_up(options: argparse.Namespace) -> tuple[float, float]:

@@ -7,6 +7,7 @@ used.
 from __future__ import annotations
 
 import json
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,3 +92,9 @@ def candidates(step: str) -> list[str]:
     ]
     assert len(variants) == CANDIDATES
     return variants
+
+
+def children_cpu() -> float:
+    """CPU seconds of all ended children and their children: zygotes and workers."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from rstar_eval.solver.types import StepRun
+
 if TYPE_CHECKING:
     from .conftest import Cage
 
@@ -213,3 +215,113 @@ def test_describe_names_level_layers_limits_and_versions(cage: Cage) -> None:
     assert found["level"] == cage.executor.level
     assert found["cpu_seconds"] == 1.0
     assert set(found) >= {"layers", "memory_mb", "python", "packages", "promise", "running", "live"}
+
+
+@pytest.mark.parametrize(
+    ("text", "status"), [("a" * 59_000, "ok"), ("é" * 9_000, "ok"), ("é" * 50_000, "error"), ("\x01" * 50_000, "error")]
+)
+def test_a_long_step_runs_or_is_refused_before_it_is_sent(cage: Cage, text: str, status: str) -> None:
+    run = cage.one(f"x = '{text}'\nprint(len(x))")
+    assert (run.status, run.error_type) == (status, "SyntaxError" if status == "error" else "")
+    assert run.output == (f"{len(text)}\n" if status == "ok" else "")
+
+
+TOGETHER = [
+    "y = x + 1\nprint(y)",
+    "l.append(2)\nprint(l)",
+    "while True: pass",
+    "print(",
+    "print(l)",
+    "import os\nprint(os.getpid() > 0)",
+    "from sympy import sympify\nprint(sympify('1 + 1'))",
+    "import sympy\nsympy.sympify('set' + 'attr(s, \"solve\", 0)', locals={'s': sympy})",
+    "import os\nos._exit(3)",
+    "1 / 0",
+    "y = x + 1; print(y)",
+    "import time\ntime.sleep(1000)",
+    "big = []\nwhile True: big.append(bytearray(10**7))",
+    "print('x' * 5000)",
+    "import sympy\nx = sympy.Symbol('x')\nprint(sympy.solve(x - 1))",
+    *(f"print('\x01' * 4000)\nz = {number}" for number in range(6)),
+]
+
+
+@pytest.mark.parametrize("root", ["x = 1\nl = [1]", "x = 1\nl = [1]\ng = (i for i in l)", "import os\nx = 1\nl = [1]"])
+def test_steps_run_together_give_what_they_give_one_by_one(cage: Cage, root: str) -> None:
+    one, many = cage.open(), cage.open()
+    parents = [cage.run(session, None, root).node for session in (one, many)]
+    singly = [cage.run(one, parents[0], code) for code in TOGETHER]
+    together = cage.do(many.run_many(parents[1], TOGETHER))
+
+    def shown(run: StepRun) -> tuple[object, ...]:
+        return run.node, run.status, run.output, run.error_type, run.error, run.reused
+
+    assert [shown(run) for run in together] == [shown(run) for run in singly]
+    assert together[2].cpu_seconds >= 1.0
+    assert max(run.cpu_seconds for run in together if run.status == "ok") < 0.5
+    for code, run in zip(TOGETHER, together, strict=True):
+        follow = cage.run(many, run.node, "print(x)")
+        assert follow.status == ("ok" if run.status in ("ok", "error") else "killed"), code
+
+
+def test_steps_run_together_are_few_requests(cage: Cage) -> None:
+    session = cage.open()
+    root = cage.run(session, None, "x = 1")
+    before = cage.executor.counts()["requests"]
+    runs = cage.do(session.run_many(root.node, [f"y = x + {n}\nprint(y)" for n in range(8)]))
+    assert [run.output for run in runs] == [f"{n + 1}\n" for n in range(8)]
+    assert cage.executor.counts()["requests"] == before + 1
+
+
+def test_steps_run_together_at_the_same_time_as_others_run_once(cage: Cage) -> None:
+    session = cage.open()
+
+    async def both() -> list[list[StepRun]]:
+        codes = [f"y = {n}" for n in range(6)]
+        return await asyncio.gather(session.run_many(None, codes), session.run_many(None, codes[::-1]))
+
+    first, second = cage.do(both())
+    assert [run.reused for run in first] == [False] * 6
+    assert [run.reused for run in second] == [True] * 6
+    assert [run.node for run in first] == [run.node for run in second[::-1]]
+
+
+def test_steps_run_together_can_be_cancelled(cage: Cage) -> None:
+    session = cage.open()
+
+    async def cancel() -> None:
+        task = asyncio.ensure_future(session.run_many(None, ["x = 1", "import time\ntime.sleep(30)", "x = 2"]))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    cage.do(cancel())
+    assert [run.status for run in cage.do(session.run_many(None, ["x = 1", "x = 2"]))] == ["ok", "ok"]
+
+
+def test_no_worker_can_write_where_another_ones_progress_is_read(cage: Cage) -> None:
+    """Pages of workers that live are not mapped in one that is forked later: touching one ends the worker."""
+    code = (
+        "import gc, mmap\npages = [o for o in gc.get_objects() if isinstance(o, mmap.mmap)]\n"
+        "own = 0\nfor page in pages:\n    page[0]\n    own += 1\nprint(own)"
+    )
+    session, other = cage.open(), cage.open()
+    cage.run(session, None, "x = 1")
+    assert cage.run(other, None, code).status == "killed"
+    assert cage.run(session, None, "print(1)").output == "1\n"
+
+
+def test_a_step_that_lies_about_when_it_began_gains_nothing(cage: Cage) -> None:
+    """A worker that marks a far future as the beginning of its step is ended by the limit of the whole request."""
+    code = (
+        "import struct, sys\nframe = sys._getframe()\n"
+        "while 'mark' not in frame.f_locals: frame = frame.f_back\n"
+        "page = frame.f_locals['mark'].__self__._page\n"
+        "page[:24] = struct.pack('=Qdd', 7, float('VALUE'), float('VALUE'))\n"
+        "while True: pass"
+    )
+    for value in ("inf", "nan", "1e9", "-1e9"):
+        run = cage.one(code.replace("VALUE", value))
+        assert (run.status, run.error_type) == ("timeout", "TimeLimit"), run
+        assert run.cpu_seconds < 3

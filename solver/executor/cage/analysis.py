@@ -14,10 +14,11 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from json import dumps
 from typing import Any
 
-MAX_CODE = 60_000
-"""Longest step that is looked at, in characters."""
+MAX_CODE, MAX_SENT = 60_000, 120_000
+"""Longest step that is run: in characters, and in bytes of the JSON string that it is sent as."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -71,6 +72,9 @@ def analyse(code: str) -> Analysis:
     """Map the source of a step to its `Analysis`. Never raises, whatever the text."""
     if len(code) > MAX_CODE:
         message = f"the step has {len(code)} characters, more than {MAX_CODE}"
+        return Analysis(key=_digest(code), error=("SyntaxError", message))
+    if 12 * len(code) > MAX_SENT and len(dumps(code)) > MAX_SENT:
+        message = f"the step has {len(code)} characters, too many of them not ASCII"
         return Analysis(key=_digest(code), error=("SyntaxError", message))
     try:
         with warnings.catch_warnings():

@@ -182,7 +182,7 @@ def _run(state: State, parent: int | None, tame: bool, step: list[Any]) -> list[
             parts = state.parts[parent] = namespace.parts_to_copy(state.nodes[parent])
         try:
             scope = namespace.copy_namespace(state.nodes[parent], parts)
-        except namespace.NotCopyable as error:
+        except (namespace.NotCopyable, MemoryError) as error:
             return ["notcopyable", "", "", "", str(error)]
     sys.setrecursionlimit(RECURSION_LIMIT)  # a strict step of this worker may have changed it
     _seed(seed)
