@@ -1,0 +1,99 @@
+"""From a finished evolution to checkpoints that a package can carry: half precision, a model card each.
+
+python -m rstar_eval.training.ship EVOLUTION DESTINATION
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rstar_eval.errors import UserError
+from rstar_eval.training.evolve import round_figures
+
+_KEPT = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "reward.json")
+_KINDS = {"ppm": "process preference model", "pqm": "process Q-value model", "orm": "outcome reward model"}
+
+
+def ship(evolution: Path, destination: Path) -> list[str]:
+    """Write the policies of every round (r0: the base) and the last round's reward models of the evolution in folder
+    `evolution` into `destination`, weights as float16; returns their names.
+
+    UserError if the folder holds no evolution with a finished round.
+    """
+    try:
+        state = json.loads((evolution / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{str(evolution)!r} holds no evolution: {error}", "give the folder of rstar-eval evolve"
+        ) from None
+    rounds = [one for one in round_figures(state["stages"]) if one["pass1"]]
+    if len(rounds) < 2:
+        raise UserError(f"the evolution in {str(evolution)!r} has no finished round", "let it run on")
+    last = rounds[-1]["round"]
+    folders = {f"r{one['round']}": evolution / f"round{one['round']}" / "policy" for one in rounds[1:]}
+    folders["r0"] = Path(state["settings"]["base"] or evolution / "base" / "policy")
+    folders["ppm"] = evolution / f"round{last}" / "ppm"
+    if "judges" in state["stages"]:
+        folders |= {kind: evolution / "judges" / kind for kind in ("pqm", "orm")}
+    for name, folder in sorted(folders.items()):
+        _copy(folder, destination / name)
+        card = model_card(name, state, rounds)
+        (destination / name / "README.md").write_text(card, encoding="utf-8")
+    return sorted(folders)
+
+
+def model_card(name: str, state: Mapping[str, Any], rounds: list[dict[str, Any]]) -> str:
+    """Return a checkpoint's card: what it is, the command that makes it, its figures."""
+    settings = state["settings"]
+    seed, last = settings["seed"], rounds[-1]["round"]
+    what = f"the {_KINDS[name]} of round {last}" if name in _KINDS else f"the policy of round {name[1:]}"
+    if name == "r0":
+        what = "the base policy (round 0), pretrained on scripted solutions with systematic mistakes"
+    lines = [
+        f"# Miniature of rStar-Math: {what}",
+        "",
+        f"Made by `rstar-eval evolve --preset {settings['name']} --output DIR --seed {seed} --rounds {last}` and stored as",
+        "float16. Qwen2 architecture, about 0.6 million parameters, own tokenizer, step format `rstar`. It solves the",
+        "generated word problems of the mini world and nothing else. How often these hold traps, and how often the base",
+        "was taught to fall for them, are design choices: the figures compare methods, not mathematics.",
+        "",
+    ]
+    if name in _KINDS:
+        stage = state["stages"]["judges" if name != "ppm" else f"round{last}/train"]
+        lines += [f"Measured on held-out problems: `{json.dumps(stage[name].get('held_out', {}))}`", ""]
+        if name == "ppm" and settings["ppm"]["head"] == "token_bilinear":
+            lines += ["Its head sums a bilinear score over the tokens of a step; the paper's reads the last token.", ""]
+    else:
+        one = next(figures for figures in rounds if figures["round"] == int(name[1:]))
+        low, high = one["pass1"]["interval"]
+        lines += [
+            f"pass@1 (greedy) on the first {one['pass1']['n']} problems of `{settings['task']}`, float32 weights:"
+            f" {one['pass1']['accuracy']:.3f}",
+            f"(95 % interval {low:.3f} to {high:.3f}); by level: "
+            + ", ".join(f"L{level} {share:.3f}" for level, share in one["pass1"]["levels"].items()),
+            "",
+        ]
+    return "\n".join([*lines, "MIT licence, part of rstar-eval.", ""])
+
+
+def _copy(source: Path, target: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    if target.exists():
+        shutil.rmtree(target)
+    target.mkdir(parents=True)
+    for file in sorted(source.iterdir()):
+        if file.suffix == ".safetensors":
+            tensors = {key: one.half() if one.is_floating_point() else one for key, one in load_file(file).items()}
+            save_file(tensors, target / file.name, metadata={"format": "pt"})
+        elif file.name in _KEPT:
+            shutil.copy(file, target / file.name)
+
+
+if __name__ == "__main__":
+    print(" ".join(ship(Path(sys.argv[1]), Path(sys.argv[2]))))
