@@ -97,11 +97,13 @@ def _mini() -> EvolveConfig:
         demonstrations=30_000,
         plans=(RoundPlan(search), RoundPlan(search), guided, replace(guided, more=more)),
         data=MINI_DATA,
-        pretrain=training_preset("mini", "sft", learning_rate=3e-3, epochs=1, batch_tokens=1400, save_steps=200),
-        sft=training_preset("mini", "sft", max_steps=600),
-        ppm=training_preset("mini", "ppm", max_steps=500, held_out=0.1),
-        pqm=training_preset("mini", "pqm", max_steps=500, held_out=0.1),
-        orm=training_preset("mini", "orm", max_steps=500, held_out=0.1),
+        pretrain=training_preset(
+            "mini", "sft", learning_rate=3e-3, epochs=1, batch_tokens=1400, save_steps=200, max_length=512
+        ),
+        sft=training_preset("mini", "sft", max_steps=600, max_length=512),
+        ppm=training_preset("mini", "ppm", max_steps=500, held_out=0.1, max_length=512),
+        pqm=training_preset("mini", "pqm", max_steps=500, held_out=0.1, max_length=512),
+        orm=training_preset("mini", "orm", max_steps=500, held_out=0.1, max_length=512),
         policy_options="?format=rstar&threads=1&parallel=64",
         reward_options="?threads=1",
         system2=replace(search, choose="share_weighted"),

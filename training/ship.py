@@ -57,8 +57,8 @@ def model_card(name: str, state: Mapping[str, Any], rounds: list[dict[str, Any]]
     lines = [
         f"# Miniature of rStar-Math: {what}",
         "",
-        f"Made by `rstar-eval evolve --preset {settings['name']} --output DIR --seed {seed} --rounds {last}`, stored as",
-        "float16. Qwen2 architecture, about 0.6 million parameters, own tokenizer, step format `rstar`. It solves the",
+        f"Made by `rstar-eval evolve --preset {settings['name']} --output DIR --seed {seed} --rounds {last}`,",
+        "stored as float16. Qwen2 architecture, about 0.6 million parameters, own tokenizer, step format `rstar`. Solves the",
         "generated word problems of the mini world, nothing else. How often these hold traps, and how often the base",
         "was taught to fall for them, are design choices: the figures compare methods, not mathematics.",
         "",
