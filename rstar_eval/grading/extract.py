@@ -36,7 +36,10 @@ _SENTENCE_END = re.compile(
     r"\n|(?<=[^\d\s])\.(?=\s|$)|(?<=\d)\.(?=\s+[A-Z\n]|\s*$)|,\s+(?:so|since|because|which|where)\b"
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,200}?)\*\*|__([^_\n]{1,200}?)__")
-_DISPLAY = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_DISPLAY = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$((?:\\.|[^$\n\\])+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_JOINED_DISPLAY = re.compile(rf"\s*(?:,\s*(?:and|or)?|and|or|;)\s*(?:{_DISPLAY.pattern})", re.DOTALL)
+_SHORT_TAIL = re.compile(r"(?:[ \t]*[^\W\d_][\w/^.²³]*){0,3}[ \t]*[.,;:!]*\s*")
+_REASON = re.compile(r"\b(?:because|since|so|as|which|where|when|if|not|is|are|was|and|but|by|with|for|then|from)\b")
 _STEP_MARKS = re.compile(
     r"</?(?:end_of_answer|end_of_step|answer|end_of_output|\|?im_end\|?)>|<\|[a-z_]+\|>", re.IGNORECASE
 )
@@ -101,6 +104,8 @@ def _boxed(text: str) -> Answer | None:
             break
         first -= 1
     last = boxes[-1]
+    if len({text[start:end].strip() for _, start, end in boxes[first:]}) == 1:
+        first = len(boxes) - 1  # the same answer twice is no list
     if first == len(boxes) - 1:
         start, end = last[1], last[2]
         for _ in range(_NESTED_BOXES):
@@ -132,7 +137,7 @@ def _anchored(text: str) -> Answer | None:
         stop = end.start() if end else len(text)
         display = _DISPLAY.match(text, match.end())
         if display:
-            stop = max(stop if end and end.start() > display.end() else display.end(), display.end())
+            stop = _after_display(text, display.end(), stop)
         marks = _STEP_MARKS.search(text, match.end(), stop)
         stop = marks.start() if marks else stop
         while stop > match.end() and text[stop - 1] in "*. \t":
@@ -141,6 +146,14 @@ def _anchored(text: str) -> Answer | None:
         if found is not None and len(found.text) <= 400:
             return found
     return None
+
+
+def _after_display(text: str, position: int, stop: int) -> int:
+    """Where an answer ends that begins with a display: displays joined to it and a few words (a unit) belong to it."""
+    while joined := _JOINED_DISPLAY.match(text, position):
+        position = joined.end()
+    tail = _SHORT_TAIL.fullmatch(text, position, max(stop, position))
+    return position if tail is None or _REASON.search(tail[0]) else max(stop, position)
 
 
 def _bold(text: str) -> Answer | None:
