@@ -72,6 +72,10 @@ class HFEngine:
         if shared:
             await asyncio.to_thread(self._decoder.share, encoded[0][:shared])
 
+    async def reset_cache(self) -> None:
+        """Forget the prompts computed so far, but for what `warm` prepared (for measurements)."""
+        self._decoder.forget()
+
     def describe(self) -> Mapping[str, object]:
         """Return the model's path, its weights' hash, versions and settings."""
         return self._identity

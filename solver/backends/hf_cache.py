@@ -98,10 +98,17 @@ class Prompts:
     """Prompts' caches, the least recently used dropped first. The next step's prompt begins with that of this step."""
 
     def __init__(self, most_bytes: int) -> None:
-        self._left = most_bytes
+        self._most = self._left = most_bytes
         self._entries: OrderedDict[tuple[int, ...], PromptCache] = OrderedDict()
         self._lengths: dict[int, int] = {}
         self._pinned: tuple[int, ...] | None = None
+
+    def emptied(self) -> Prompts:
+        """Return a store that holds only the pinned prompt."""
+        fresh = Prompts(self._most)
+        if self._pinned is not None:
+            fresh.add(self._pinned, self._entries[self._pinned], pinned=True)
+        return fresh
 
     def longest(self, prompt: Sequence[int]) -> PromptCache | None:
         """Return the cache of the longest stored beginning of `prompt`, at most all but its last token."""

@@ -84,6 +84,10 @@ class Decoder:
             [(_, cache)] = self._prefill([prompt])
         self._prompts.add(prompt, cache, pinned=True)
 
+    def forget(self) -> None:
+        """Forget the computed prompts, but for the shared beginning."""
+        self._prompts = self._prompts.emptied()
+
     def close(self) -> None:
         """End the thread; what is still running fails with BackendError. May be called twice."""
         with self._wake:
