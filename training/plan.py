@@ -89,9 +89,8 @@ def paper_facts() -> Facts:
         },
     )
     second = evolve_preset("paper").plan(2).search
-    tokens = facts.problems * expansions(second.rollouts, second.candidates, facts.steps) * second.candidates
-    tokens *= facts.solution / facts.steps
-    return replace(facts, rate=tokens / (PAPER_HOURS[1] * 3600))
+    samples = facts.problems * expansions(second.rollouts, second.candidates, facts.steps) * second.candidates
+    return replace(facts, rate=samples * facts.solution / facts.steps / (PAPER_HOURS[1] * 3600))
 
 
 def mini_facts(config: EvolveConfig) -> Facts:

@@ -73,6 +73,14 @@ class _Marker(TrainerCallback):  # type: ignore[misc]
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
 
+class _Bar(transformers.trainer_callback.ProgressCallback):  # type: ignore[misc]
+    """A progress bar that shows the last logged loss in itself, and prints nothing else."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if self.training_bar is not None and logs and "loss" in logs:
+            self.training_bar.set_postfix(loss=f"{float(logs['loss']):.4f}")
+
+
 def make_trainer(
     kind: TrainKind,
     model: Any,
@@ -123,6 +131,8 @@ def make_trainer(
         callbacks=[_Marker()],
     )
     trainer.remove_callback(transformers.PrinterCallback)
+    if trainer.pop_callback(transformers.trainer_callback.ProgressCallback) is not None:
+        trainer.add_callback(_Bar())
     if config.log_steps and args.process_index == 0:
         from torch.utils.tensorboard import SummaryWriter
         from transformers.integrations import TensorBoardCallback

@@ -1,0 +1,253 @@
+"""Trainings: what is learned, the same bits again, going on after a kill, and plain checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rstar_eval.errors import UserError
+from rstar_eval.training.config import TrainConfig, make_config, preset
+from rstar_eval.training.rows import OutcomeRow, PairRow, Provenance, Row, SftRow, ValueRow
+from rstar_eval.training.train import train
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+PROMPT = "<|user|>:\n{}\n<|assistant|>: Let's think step by step and solve the problem with code."
+GOOD, BAD = "<code>\nx = a\n<end_of_step>", "<code>\nx = b\n<end_of_step>"
+QUICK = TrainConfig(epochs=6, learning_rate=1e-2, batch_tokens=1200, max_length=400)
+
+
+def rows_of(kind: str, problems: int = 12) -> list[Row]:
+    found: list[Row] = []
+    for number in range(problems):
+        source = Provenance(problem=f"{number:016x}")
+        prompt = PROMPT.format(f"q{number}")
+        if kind == "sft":
+            found.append(SftRow(f"q{number}", GOOD, source=source))
+        elif kind == "ppm":
+            found.append(PairRow(prompt, GOOD, BAD, source=source))
+        elif kind == "pqm":
+            found += [ValueRow(prompt, GOOD, 0.8, source=source), ValueRow(prompt, BAD, -0.6, source=source)]
+        else:
+            found += [OutcomeRow(prompt, GOOD, True, source), OutcomeRow(prompt, BAD, False, source)]
+    return found
+
+
+def weights(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.glob("*.safetensors")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "figure", "least"),
+    [
+        ("sft", "last_token", "token_accuracy", 0.6),
+        ("ppm", "last_token", "accuracy", 1.0),
+        ("ppm", "token_bilinear", "accuracy", 1.0),
+        ("pqm", "token_bilinear", "correlation", 0.99),
+        ("orm", "token_bilinear", "auc", 1.0),
+    ],
+)
+def test_each_kind_learns_and_saves_a_plain_checkpoint(
+    base: Path, tmp_path: Path, kind, head: str, figure: str, least: float
+) -> None:
+    out = tmp_path / "model"
+    trained = train(kind, rows_of(kind), base, out, replace(QUICK, head=head, held_out=0.3), facts={"round": 3})
+    held_out = trained.manifest["metrics"]["held_out"]
+    assert held_out[figure] >= least
+    assert json.loads((out / "training.json").read_text()) == trained.manifest
+    assert trained.manifest["round"] == 3
+    assert not (out / "checkpoints").exists()
+    assert not list(out.glob("*.bin")), "no pickles"
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+    ids = torch.tensor([tokenizer(PROMPT.format("q1") + GOOD)["input_ids"]])
+    if kind == "sft":
+        model = transformers.AutoModelForCausalLM.from_pretrained(out)
+        assert model(input_ids=ids).logits.shape[:2] == ids.shape
+        assert model.config.use_cache
+    else:
+        card = json.loads((out / "reward.json").read_text())
+        assert (card["kind"], card["head"]) == (kind, head)
+        if head == "last_token":
+            model = transformers.AutoModelForSequenceClassification.from_pretrained(out)
+            bad = torch.tensor([tokenizer(PROMPT.format("q1") + BAD)["input_ids"]])
+            assert float(model(input_ids=ids).logits) > float(model(input_ids=bad).logits)
+        else:
+            from rstar_eval.solver.reward.bilinear import load_head
+
+            assert float(load_head(out, 16).abs().sum()) > 0
+            transformers.AutoModelForCausalLM.from_pretrained(out)
+
+
+def test_the_same_training_gives_the_same_bits_and_another_seed_others(base: Path, tmp_path: Path) -> None:
+    config = replace(QUICK, epochs=2)
+    first = train("sft", rows_of("sft"), base, tmp_path / "a", config)
+    second = train("sft", rows_of("sft"), base, tmp_path / "b", config)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert first.manifest["metrics"] == second.manifest["metrics"]
+    train("sft", rows_of("sft"), base, tmp_path / "c", replace(config, seed=1))
+    assert weights(tmp_path / "a") != weights(tmp_path / "c")
+
+
+@pytest.mark.parametrize("head", ["last_token", "token_bilinear"])
+def test_a_stopped_training_goes_on_and_ends_with_the_same_bits(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str
+) -> None:
+    from rstar_eval.training import trainer
+
+    config = replace(QUICK, epochs=3, save_steps=2, head=head)
+    rows = rows_of("ppm")
+    train("ppm", rows, base, tmp_path / "whole", config)
+    step = trainer.StepTrainer.training_step
+
+    def stop(self, *given, **named):  # stops within the sixth step
+        if self.state.global_step == 5:
+            raise KeyboardInterrupt
+        return step(self, *given, **named)
+
+    monkeypatch.setattr(trainer.StepTrainer, "training_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train("ppm", rows, base, tmp_path / "stopped", config)
+    monkeypatch.undo()
+    checkpoints = tmp_path / "stopped" / "checkpoints"
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["checkpoint-2", "checkpoint-4"]
+    (checkpoints / "checkpoint-4" / "complete").unlink()  # as if it had been killed while this one was written
+    taken: list[str] = []
+    begin = trainer.StepTrainer.train
+    monkeypatch.setattr(
+        trainer.StepTrainer,
+        "train",
+        lambda self, resume_from_checkpoint=None: (
+            taken.append(Path(resume_from_checkpoint).name),
+            begin(self, resume_from_checkpoint=resume_from_checkpoint),
+        ),
+    )
+    train("ppm", rows, base, tmp_path / "stopped", config)
+    assert taken == ["checkpoint-2"]
+    assert weights(tmp_path / "stopped") == weights(tmp_path / "whole")
+
+
+def test_a_finished_training_is_not_done_again_and_another_is_refused(base: Path, tmp_path: Path) -> None:
+    config = replace(QUICK, max_steps=1)
+    train("sft", rows_of("sft"), base, tmp_path / "a", config)
+    before = (tmp_path / "a" / "training.json").stat().st_mtime_ns
+    train("sft", rows_of("sft"), base, tmp_path / "a", replace(config, log_steps=5))
+    assert (tmp_path / "a" / "training.json").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="learning_rate"):
+        train("sft", rows_of("sft"), base, tmp_path / "a", replace(config, learning_rate=1e-5))
+    with pytest.raises(UserError, match="data_sha256"):
+        train("sft", rows_of("sft")[1:], base, tmp_path / "a", config)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "mine.txt").write_text("precious")
+    with pytest.raises(UserError, match="holds no training"):
+        train("sft", rows_of("sft"), base, tmp_path / "b", config)
+
+
+def test_adapters_are_merged_into_a_plain_checkpoint(base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    trained = train("ppm", rows_of("ppm"), base, tmp_path / "a", replace(QUICK, lora_rank=4, head="last_token"))
+    assert trained.manifest["metrics"]["train"]["accuracy"] == 1.0
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "a")
+    assert not any("lora" in name for name in model.state_dict())
+    with pytest.raises(UserError, match="token_bilinear"):
+        train("ppm", rows_of("ppm"), base, tmp_path / "b", replace(QUICK, lora_rank=4, head="token_bilinear"))
+
+
+def test_memory_savers_marks_logs_and_dtypes(base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    config = replace(
+        QUICK, max_steps=2, precision="bf16", gradient_checkpointing=True, add_marks=True, save_dtype="float16",
+        log_steps=1, batch_tokens=None, batch_rows=2, step_rows=4,
+    )  # fmt: skip
+    manifest = train("sft", rows_of("sft"), base, tmp_path / "a", config).manifest
+    assert manifest["steps"] == 2
+    assert list((tmp_path / "a" / "logs").glob("events*"))
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "a", dtype="auto")
+    assert model.dtype == torch.float16
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "a")
+    (mark,) = tokenizer("<|user|>")["input_ids"]
+    assert tokenizer.decode([mark], skip_special_tokens=True) == "<|user|>", "marks must survive decoding"
+    assert model.get_input_embeddings().weight.shape[0] >= len(tokenizer)
+
+
+def test_a_killed_training_continues_from_the_command_line(base: Path, tmp_path: Path) -> None:
+    from rstar_eval.training.datasets import write_rows
+
+    write_rows(tmp_path / "sft.jsonl", rows_of("sft", 40))
+    command = [
+        sys.executable, "-m", "rstar_eval.cli", "train", "sft", "--data", str(tmp_path / "sft.jsonl"),
+        "--base", str(base), "--set", "max_steps=60", "--set", "save_steps=3", "--set", "batch_tokens=600",
+    ]  # fmt: skip
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    killed = subprocess.Popen([*command, "--output", str(tmp_path / "a")], stderr=subprocess.DEVNULL, env=env)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "a").glob("checkpoints/*/complete")) and killed.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "a" / "training.json").exists(), "killed before it ended"
+    resumed = tmp_path / "resumed"
+    shutil.copytree(tmp_path / "a", resumed)
+    subprocess.run([*command, "--output", str(resumed)], check=True, capture_output=True, env=env, timeout=200)
+    torch.set_num_threads(1)
+    config = preset("mini", "sft", max_steps=60, save_steps=3, batch_tokens=600)
+    train("sft", rows_of("sft", 40), base, tmp_path / "whole", config)
+    assert weights(resumed) == weights(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"lerning_rate": 1}, "did you mean learning_rate"),
+        ({"head": "middle_token"}, "head"),
+        ({"held_out": 1.0}, "held_out"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"step_rows": 8, "batch_tokens": 100}, "step_rows and batch_tokens"),
+    ],
+)
+def test_settings_out_of_range_are_refused(change: dict[str, object], word: str) -> None:
+    with pytest.raises(UserError, match=word):
+        make_config(change)
+
+
+def test_presets_state_the_papers_numbers() -> None:
+    sft, ppm = preset("paper", "sft"), preset("paper", "ppm")
+    assert (sft.epochs, sft.learning_rate, sft.step_rows, sft.max_length, sft.schedule) == (
+        2,
+        7e-6,
+        128,
+        4096,
+        "linear",
+    )
+    assert (ppm.epochs, ppm.learning_rate, ppm.step_rows, ppm.head, ppm.reduction) == (
+        1,
+        7e-6,
+        512,
+        "last_token",
+        "sum",
+    )
+    assert preset("mini", "ppm").head == "token_bilinear"
+    with pytest.raises(UserError, match="mini"):
+        preset("minni", "sft")
+
+
+def test_rows_that_do_not_fit_are_refused(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no rows"):
+        train("sft", [], base, tmp_path / "a", QUICK)
+    with pytest.raises(UserError, match="PairRow, got SftRow"):
+        train("ppm", rows_of("sft"), base, tmp_path / "a", QUICK)
+    with pytest.raises(UserError, match="no model"):
+        train("sft", rows_of("sft"), tmp_path / "none", tmp_path / "a", QUICK)
+    with pytest.raises(UserError, match="no multiple"):
+        train("sft", rows_of("sft"), base, tmp_path / "b", replace(QUICK, batch_tokens=None, batch_rows=3, step_rows=4))
