@@ -19,6 +19,7 @@ from rstar_eval.problem import Problem
 from rstar_eval.progress import Progress
 from rstar_eval.report import write_reports
 from rstar_eval.runner import Runner, Stopped, TaskRun, run_folder_name
+from rstar_eval.serial import to_data
 from rstar_eval.solver.backends import make_policy
 from rstar_eval.solver.executor import start_executor
 from rstar_eval.solver.executor.levels import as_level
@@ -119,7 +120,7 @@ async def _session(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    policy = reward = executor = None
+    policy = reward = executor = runner = None
     ended = "failed"
     manifest: dict[str, Any] | None = None
     try:
@@ -152,6 +153,8 @@ async def _session(
                 await one.close()
         if manifest is not None:
             manifest["sessions"][-1].update(end=_now(), ended=ended)
+            if runner is not None and runner.cut_off:
+                manifest["sessions"][-1]["cut_off"] = {"searches": runner.cut_off, **to_data(runner.wasted)}
             store.write_manifest(manifest)
 
 

@@ -45,6 +45,10 @@ def facts(manifest: Mapping[str, Any]) -> dict[str, str]:
         "config": manifest["config_hash"],
         "sessions": f"{len(manifest['sessions'])}, the last {session['start']}, {session['ended']}",
     }
+    wasted = [one["cut_off"] for one in manifest["sessions"] if one.get("cut_off")]
+    if wasted:
+        tokens = sum(one["completion_tokens"] for one in wasted)
+        lines["cut off"] = f"{sum(one['searches'] for one in wasted)} searches, {tokens} tokens, in no figure above"
     for name, entry in manifest["data"].items():
         source = entry["source"]
         lines[f"data of {name}"] = (

@@ -20,7 +20,7 @@ from rstar_eval.records import Graded, GradeRecord, Log, SearchRecord, Timing, r
 from rstar_eval.serial import to_data
 from rstar_eval.solver.config import SearchConfig
 from rstar_eval.solver.search import Outcome, Tools, choose_answer, decided, search
-from rstar_eval.solver.types import Trajectory
+from rstar_eval.solver.types import Budget, Trajectory
 from rstar_eval.store import RunStore
 
 
@@ -37,7 +37,10 @@ class Stopped(Exception):
 
 
 class Runner:
-    """Runs the searches that a store lacks and grades what is complete."""
+    """Runs the searches that a store lacks and grades what is complete.
+
+    `cut_off` counts searches that began and were not stored, `wasted` is what they spent.
+    """
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class Runner:
         self.grader, self.version = config.grader, GRADERS[config.grader].version
         self.scored = tools.reward is not None
         self.began = clock()
+        self.cut_off, self.wasted = 0, Budget()
         self.log: Log = read_log(store.path)
 
     async def run(self, tasks: Sequence[TaskRun], stop: asyncio.Event) -> None:
@@ -121,7 +125,13 @@ class Runner:
         started = self.clock() - self.began
         keep = self.config.keep_trees
         tools = self.tools if self.outcomes is None else replace(self.tools, outcome=self.outcomes(problem))
-        result = await search(problem.question, tools, self.config.search, tree, keep_tree=keep)
+        spent = Budget()
+        try:
+            result = await search(problem.question, tools, self.config.search, tree, keep_tree=keep, budget=spent)
+        except BaseException:  # cancelled, or the backend is gone: it is done again, and this was spent in vain
+            self.cut_off += 1
+            self.wasted.add(spent)
+            raise
         timing = Timing(self.session, round(started, 3), round(self.clock() - self.began, 3))
         if keep and result.tree is not None:
             self.store.write_tree(problem.id, tree, dict(result.tree))

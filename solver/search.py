@@ -17,7 +17,7 @@ from rstar_eval.solver.protocols import GroupAnswers
 from rstar_eval.solver.reference import reference
 from rstar_eval.solver.strategies import STRATEGIES
 from rstar_eval.solver.tree import tree_data
-from rstar_eval.solver.types import Question, SearchResult, Trajectory
+from rstar_eval.solver.types import Budget, Question, SearchResult, Trajectory
 
 __all__ = ["Choice", "Event", "Observer", "Outcome", "Tools", "check_config", "choose_answer", "decided", "search"]
 
@@ -30,10 +30,12 @@ async def search(
     *,
     keep_tree: bool = False,
     observer: Observer | None = None,
+    budget: Budget | None = None,
 ) -> SearchResult:
     """Search one problem once: grow tree number `tree_index`, or sample that share of the solutions.
 
-    `observer` is told what the search does while it does it (context.Event).
+    `observer` is told what the search does while it does it (context.Event). `budget` is the record that it counts in
+    (None: a new one): who keeps it knows what a search has spent that was cut off.
 
     The result depends on the question, the settings, the tree's index and the backends alone, not on what else runs.
     UserError if the settings don't fit together or with `tools`; BackendError if a backend is gone for good. When
@@ -44,7 +46,8 @@ async def search(
     session = await tools.executor.open(f"{question.id}/{tree_index}")
     try:
         choosing = _choosing(config, tools.group, scored=tools.reward is not None)
-        context = SearchContext(question, tools, config, tree_index, session, choosing, observer=observer)
+        spent = Budget() if budget is None else budget
+        context = SearchContext(question, tools, config, tree_index, session, choosing, spent, observer=observer)
         run = reference if config.semantics == "reference" else strategy.run
         trajectories, root, end = await run(context)
     finally:

@@ -50,7 +50,7 @@ class Searches:
         self.cancelled = 0
 
     async def __call__(
-        self, question: Question, tools: Tools, config: Any, tree: int = 0, *, keep_tree: bool = False
+        self, question: Question, tools: Tools, config: Any, tree: int = 0, *, keep_tree: bool, budget: Budget
     ) -> SearchResult:
         self.asked.append((question.id, tree))
         try:
