@@ -13,6 +13,7 @@ from typing import Any
 
 from rstar_eval.errors import BackendError
 from rstar_eval.solver.backends.engine import Sampling, cut_at_stop, no_room
+from rstar_eval.solver.backends.hf import check_folder
 from rstar_eval.solver.backends.prompt_tokens import encode
 from rstar_eval.solver.backends.spec import PolicySpec
 from rstar_eval.solver.backends.vllm_keeper import DEFAULT_RESTARTS, EngineKeeper, Gate
@@ -155,8 +156,10 @@ async def load(spec: PolicySpec, stat_loggers: Sequence[Any] = ()) -> tuple[VLLM
     UserError if vLLM is missing, the folder is none, or vLLM does not start with it (with vLLM's reason).
     """
     check_installed()
+    path = Path(spec.target).expanduser()
+    check_folder(path)
     await asyncio.to_thread(quiet)
-    settings = read_settings(Path(spec.target).expanduser(), spec)
+    settings = read_settings(path, spec)
     keeper = EngineKeeper(
         spec.target, partial(start, settings, stat_loggers), spec.integer("restarts", DEFAULT_RESTARTS)
     )

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DEFAULT_RESTARTS = 1
-SHUTDOWN_SECONDS = 15.0
+SHUTDOWN_SECONDS = 10.0
 """What an engine's processes get to end by themselves before they are killed."""
 
 

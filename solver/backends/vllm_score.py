@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rstar_eval.errors import UserError
+from rstar_eval.solver.backends.hf import check_folder
 from rstar_eval.solver.backends.vllm_keeper import DEFAULT_RESTARTS, EngineKeeper, Gate
 from rstar_eval.solver.backends.vllm_settings import describe, read_settings
 from rstar_eval.solver.backends.vllm_start import check_installed, quiet, start
@@ -89,6 +90,7 @@ async def start_scoring(spec: RewardSpec, path: Path, head: Head) -> VLLMScoreEn
     if head.kind == "bilinear":
         raise UserError(f"vLLM cannot serve the head of {str(path)!r}", "use engine=hf")
     check_installed()
+    check_folder(path)
     await asyncio.to_thread(quiet)
     overrides = _token_head(path, head.tokens) if head.kind == "tokens" else None
     settings = read_settings(path, spec, pooling=True, overrides=overrides)

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from rstar_eval.errors import UserError
-from rstar_eval.solver.backends.hf import check_folder
 from rstar_eval.solver.backends.vllm_child import VARIABLE
 from rstar_eval.solver.backends.vllm_settings import EngineSettings, engine_arguments, is_on_cpu
 
@@ -59,7 +58,6 @@ def start(settings: EngineSettings, stat_loggers: Sequence[Any] = ()) -> tuple[A
     Blocks for seconds to minutes: call it in a thread. UserError if the model or the machine does not allow it; the
     line holds vLLM's own reason.
     """
-    check_folder(settings.path)
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
