@@ -241,11 +241,14 @@ def show(
 def grade(
     pairs: Annotated[Path, typer.Option(help="JSON lines with gold and pred; - for standard input.")],
     grader: Annotated[str, typer.Option(help="default, official, math_verify or string.")] = "default",
+    tolerance: Annotated[
+        float, typer.Option(help="Relative difference allowed where the reference is a decimal, from 0 up to 0.1.")
+    ] = 0.0,
 ) -> None:
     """Grade pairs of answers: one JSON line a pair, a table by kind on standard error when labels are present."""
     from rstar_eval.grading.commands import grade_pairs
 
-    raise typer.Exit(grade_pairs(str(pairs), grader, sys.stdout, sys.stderr))
+    raise typer.Exit(grade_pairs(str(pairs), grader, sys.stdout, sys.stderr, tolerance))
 
 
 @app.command()

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from rstar_eval.errors import UserError
 from rstar_eval.grading.graders import GRADERS, grade
+from rstar_eval.grading.limits import Tolerance
 from rstar_eval.grading.types import Grade
 
 _KEYS = ("gold", "pred")
@@ -21,7 +22,7 @@ _KEYS = ("gold", "pred")
 class Pair:
     """One labelled or unlabelled pair of a file."""
 
-    id: str
+    id: str | int
     gold: str
     pred: str
     label: bool | None
@@ -29,18 +30,18 @@ class Pair:
     task: str | None
 
 
-def grade_pairs(path: str, grader: str, out: TextIO, err: TextIO) -> int:
+def grade_pairs(path: str, grader: str, out: TextIO, err: TextIO, decimal_relative: float = 0.0) -> int:
     """Grade the pairs of a JSON Lines file ("-": standard input).
 
-    A line has `gold` and `pred`, and may have `label` (true: equivalent), `id`, `kind` and `task`. Writes one JSON
-    line a pair
-    to `out`: {"id", "verdict", "rule", "ms"}; to `err` each malformed line by its number, and a table by kind if any
-    pair
-    has a label. Returns the exit status: 0, or 1 if a line was malformed.
+    A line has `gold` and `pred`, and may have `label` (true: equivalent), `id` (else the line's number), `kind` and
+    `task`. Writes one JSON line a pair to `out`: {"id", "verdict", "rule", "ms"}; to `err` each malformed line by its
+    number, and a table by kind if any pair has a label. Returns the exit status: 0, or 1 if a line was malformed.
+    decimal_relative: see `Tolerance`.
 
-    Raises UserError if there is no such grader or the file can't be read.
+    Raises UserError if there is no such grader, the tolerance is out of range or the file can't be read.
     """
     GRADERS[grader]
+    tolerance = Tolerance(decimal_relative=decimal_relative)
     malformed = 0
     tallies: dict[str, Counter[str]] = defaultdict(Counter)
     total = 0.0
@@ -49,7 +50,7 @@ def grade_pairs(path: str, grader: str, out: TextIO, err: TextIO) -> int:
             malformed += 1
             print(f"line {number}: {pair}", file=err)
             continue
-        given = grade(pair.gold, pair.pred, task=pair.task, grader=grader)
+        given = grade(pair.gold, pair.pred, task=pair.task, grader=grader, tolerance=tolerance)
         total += given.ms
         line: dict[str, Any] = {
             "id": pair.id,
@@ -102,13 +103,21 @@ def read_pair(raw: bytes, number: int) -> Pair | str:
         if not isinstance(record[key], str) and not (key == "pred" and record[key] is None):
             return f"{key!r} is {type(record[key]).__name__}, not a string"
     label = record.get("label")
-    if label is not None and not isinstance(label, bool):
+    if label is not None and label not in (0, 1):
         return f"'label' is {label!r}, not true or false"
     task = record.get("task")
     if task is not None and not isinstance(task, str):
         return f"'task' is {type(task).__name__}, not a string"
+    given = record.get("id")
+    name = given if isinstance(given, str | int) else str(number if given is None else given)
+    kind = record.get("kind")
     return Pair(
-        str(record.get("id", number)), record["gold"], record["pred"] or "", label, str(record.get("kind", "all")), task
+        name,
+        record["gold"],
+        record["pred"] or "",
+        None if label is None else bool(label),
+        "all" if kind is None else str(kind),
+        task,
     )
 
 

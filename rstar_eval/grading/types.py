@@ -28,7 +28,7 @@ class Grade:
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer found in a text: its `text`, the half-open character range `span` that it occupies there, and the
-    extraction `rule` that found it (boxed, tag, hash, anchor, bold, plain)."""
+    extraction `rule` that found it (boxed, tag, hash, anchor, bold, display, plain)."""
 
     text: str
     span: tuple[int, int]

@@ -94,3 +94,21 @@ def test_a_task_whose_references_never_set_thousands_apart_reads_a_list(tmp_path
     pairs = [{"gold": "110,880", "pred": "110880", **extra} for extra in ({}, {"task": "collegemath"})]
     _, lines, _ = run(write(tmp_path / "pairs.jsonl", *pairs))
     assert [line["verdict"] for line in lines] == ["correct", "wrong"]
+
+
+def test_ids_come_back_as_given_and_labels_may_be_digits(tmp_path: Path) -> None:
+    status, lines, err = run(
+        write(tmp_path / "pairs.jsonl", {"gold": "5", "pred": "5", "id": 7, "label": 1, "kind": None})
+    )
+    assert status == 0
+    assert lines[0]["id"] == 7
+    assert err.splitlines()[1].split()[:3] == ["all", "1", "100.0"]
+
+
+def test_the_tolerance_for_decimal_references_can_be_set(tmp_path: Path) -> None:
+    pairs = write(tmp_path / "pairs.jsonl", {"gold": "3.14", "pred": "3.141"}, {"gold": "22/7", "pred": "3.141"})
+    out = io.StringIO()
+    grade_pairs(str(pairs), "default", out, io.StringIO(), 1e-3)
+    assert [json.loads(line)["verdict"] for line in out.getvalue().splitlines()] == ["correct", "wrong"]
+    with pytest.raises(UserError, match="tolerance"):
+        grade_pairs(str(pairs), "default", out, io.StringIO(), 2.0)
