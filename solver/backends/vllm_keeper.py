@@ -46,8 +46,7 @@ class Gate:
                 if turn.done() and not turn.cancelled():
                     self._leave(count)  # its turn had come in the same moment
                 else:
-                    self._waiting.remove((count, turn))
-                    self._admit()
+                    self._admit()  # who waited behind it may fit
                 raise
         else:
             self._free -= count
@@ -61,10 +60,11 @@ class Gate:
         self._admit()
 
     def _admit(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self._free:
+        while self._waiting and (self._waiting[0][1].cancelled() or self._waiting[0][0] <= self._free):
             count, turn = self._waiting.popleft()
-            self._free -= count
-            turn.set_result(None)
+            if not turn.cancelled():
+                self._free -= count
+                turn.set_result(None)
 
 
 class EngineKeeper:

@@ -18,6 +18,8 @@ CPU_KV_GIB = 1.0
 CPU_BLOCK = 32
 """Tokens of a KV block on a CPU. Only whole blocks are found again in the prefix cache, and most steps are shorter than
 vLLM's default there, 128 tokens."""
+CPU_BATCH = 2048
+"""Tokens computed at once on a CPU, at least: vLLM's own default there."""
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM can make room for."""
 
@@ -159,6 +161,11 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
         # On CPUs vLLM puts the model into a process of its own, which the engine core waits for spinning. Where cores
         # are few that costs more than it gives: without it half the processes start, and no core is lost to waiting.
         arguments["distributed_executor_backend"] = UniProcExecutor
+    if on_cpu and not settings.pooling:
+        # vLLM 0.32 rewinds the random numbers of a prompt that it computes in pieces; CPU generators can't, and the
+        # engine dies of the first such prompt with a seed. So a prompt is computed whole, and must fit a batch.
+        arguments["enable_chunked_prefill"] = False
+        arguments["max_num_batched_tokens"] = max(settings.batch or CPU_BATCH, _context(settings))
     if settings.devices:
         arguments["device_ids"] = list(settings.devices)
     kv_gib = settings.kv_gib or (CPU_KV_GIB if on_cpu else None)
@@ -171,6 +178,14 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
     if settings.overrides:
         arguments["hf_overrides"] = dict(settings.overrides)
     return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _context(settings: EngineSettings) -> int:
+    """Return the most tokens of a sequence: the setting's, else what the model's config.json says."""
+    if settings.context is not None:
+        return settings.context
+    config = json.loads((settings.path / "config.json").read_text(encoding="utf-8"))
+    return int(config.get("max_position_embeddings", CPU_BATCH))
 
 
 def is_on_cpu() -> bool:

@@ -16,6 +16,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from rstar_eval.errors import UserError
 from rstar_eval.solver.backends.vllm_child import VARIABLE
 from rstar_eval.solver.backends.vllm_settings import EngineSettings, engine_arguments, is_on_cpu
 
+_users_level = os.environ.get("VLLM_LOGGING_LEVEL")
 _starting = threading.Lock()
 """Environment variables are the process's: engines start one after the other."""
 
@@ -38,18 +40,21 @@ def check_installed() -> None:
 def quiet() -> None:
     """Import vLLM with its messages off our standard output and error, and without its reports of use, unless the
     user's own environment says otherwise. What its processes say goes into the engine's log file."""
-    chosen = "VLLM_LOGGING_LEVEL" in os.environ
     for name, value in (
         ("VLLM_LOGGING_LEVEL", "ERROR"),
         ("VLLM_LOGGING_STREAM", "ext://sys.stderr"),
         ("VLLM_NO_USAGE_STATS", "1"),
     ):
         os.environ.setdefault(name, value)
-    log = logging.getLogger("vllm")
-    if not chosen:
-        log.addHandler(logging.NullHandler())  # for what is said before vLLM has set up its logging
-        importlib.import_module("vllm.logger")
-        log.setLevel(logging.CRITICAL)
+    logging.getLogger("vllm").addHandler(logging.NullHandler())  # for what is said before it has set up its logging
+    importlib.import_module("vllm.logger")
+    _hush()
+
+
+def _hush() -> None:
+    """Leave it to us to say in one line what vLLM's front end would say in a traceback."""
+    if _users_level is None:
+        logging.getLogger("vllm").setLevel(logging.CRITICAL)
 
 
 def start(settings: EngineSettings, stat_loggers: Sequence[Any] = ()) -> tuple[Any, Path]:
@@ -77,6 +82,7 @@ def start(settings: EngineSettings, stat_loggers: Sequence[Any] = ()) -> tuple[A
     except BaseException:
         log.unlink(missing_ok=True)
         raise
+    _hush()  # it has set up its logging again
     return engine, log
 
 
@@ -107,6 +113,7 @@ def _surroundings(settings: EngineSettings, log: Path) -> Iterator[None]:
 def _deaf() -> Iterator[None]:
     """Let what this thread starts not hear Ctrl-C, which the terminal sends to every process of the group: the engine
     must outlive it until the running searches have been stopped in order."""
+    resource_tracker.ensure_running()  # else the start of Python's own helper, which comes first, would unblock it
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -38,7 +38,7 @@ def spec(request: pytest.FixtureRequest) -> str:
         return f"hf:{request.getfixturevalue('tiny_model')}?format=chat&threads=1"
     if kind == "vllm":
         HOSTS["vllm"] = request.getfixturevalue("policy_host")
-        return f"vllm:{request.getfixturevalue('vllm_model')}?format=chat&ctx=512&kv_gib=0.25&parallel=16"
+        return f"vllm:{request.getfixturevalue('vllm_model')}?format=chat&ctx=4096&kv_gib=0.25&parallel=16"
     if kind.startswith("openai-"):
         return str(request.getfixturevalue("fake_server")(kind.removeprefix("openai-")).spec)
     return {"scripted-chat": "scripted?format=chat", "smollm2": "smollm2?parallel=4&ctx=2048"}.get(kind, kind)
@@ -211,7 +211,7 @@ def test_overlong_prompt_gives_empty_completions_of_length(kind: str, request: p
         spec = "smollm2?parallel=2&ctx=1024"
     elif kind == "vllm":
         HOSTS["vllm"] = request.getfixturevalue("policy_host")
-        spec = f"vllm:{request.getfixturevalue('vllm_model')}?format=chat&ctx=512&kv_gib=0.25&parallel=16"
+        spec = f"vllm:{request.getfixturevalue('vllm_model')}?format=chat&ctx=4096&kv_gib=0.25&parallel=16"
     else:
         spec = request.getfixturevalue("fake_server")(kind.removeprefix("openai-"), context=3000).spec
     long = replace(REQUEST, question="word " * 3000)

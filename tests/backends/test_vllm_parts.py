@@ -77,6 +77,27 @@ def test_gate_forgets_those_who_were_cancelled_while_they_waited() -> None:
     asyncio.run(go())
 
 
+def test_gate_is_empty_when_all_are_cancelled_at_once() -> None:
+    async def go() -> None:
+        gate = Gate(4)
+
+        async def hold(count: int) -> None:
+            async with gate.enter(count):
+                await asyncio.sleep(10)
+
+        tasks = [asyncio.create_task(hold(1 + i % 4)) for i in range(20)]
+        await asyncio.sleep(0.01)
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+        assert gate.open == 0
+        async with gate.enter(4):
+            assert gate.open == 4
+
+    asyncio.run(go())
+
+
 def test_gate_takes_back_a_place_given_in_the_moment_of_cancelling() -> None:
     async def go() -> None:
         gate = Gate(1)
