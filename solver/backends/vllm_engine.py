@@ -74,22 +74,27 @@ class VLLMEngine:
 
     def _parameters(self, sampling: Sampling, n: int, max_tokens: int, stop_tokens: Mapping[int, str]) -> Any:
         from vllm import SamplingParams
+        from vllm.exceptions import VLLMClientError
         from vllm.sampling_params import RequestOutputKind
 
-        return SamplingParams(
-            n=n,
-            seed=sampling.seed,  # vLLM gives sample i the seed `seed + i`
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            max_tokens=max_tokens,
-            stop=list(sampling.stops),
-            stop_token_ids=list(stop_tokens),
-            # Special tokens stay in the text: they may be marks of the step grammar.
-            skip_special_tokens=False,
-            spaces_between_special_tokens=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-            logprobs=0 if sampling.logprobs else None,  # of the sampled token alone; before temperature and top_p
-        )
+        try:
+            return SamplingParams(
+                n=n,
+                seed=sampling.seed,  # vLLM gives sample i the seed `seed + i`
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_tokens=max_tokens,
+                stop=list(sampling.stops),
+                stop_token_ids=list(stop_tokens),
+                # Special tokens stay in the text: they may be marks of the step grammar.
+                skip_special_tokens=False,
+                spaces_between_special_tokens=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+                logprobs=0 if sampling.logprobs else None,  # of the sampled token alone; before temperature and top_p
+            )
+        except VLLMClientError as error:
+            reason = " ".join(str(error).split())
+            raise BackendError(f"vLLM refuses these sampling settings ({reason})", "give others") from None
 
     def _stops(self, stops: tuple[str, ...]) -> dict[int, str]:
         """Return the tokens that are a stop string by themselves. The engine core ends a sequence at such a token at
