@@ -17,6 +17,8 @@ from hashlib import sha256
 from json import dumps
 from typing import Any
 
+from .tables import CHANGERS, MODULES, TABLES
+
 MAX_CODE, MAX_SENT = 60_000, 120_000
 """Longest step that is run: in characters, and in bytes of the JSON string that it is sent as."""
 
@@ -30,7 +32,7 @@ TAME_MODULES = _words(
     "datetime time calendar numbers copy typing dataclasses array sympy mpmath numpy scipy"
 )
 
-_NAMES = _words(
+_REFUSED = _words(
     "eval exec compile open globals locals vars getattr hasattr setattr delattr breakpoint help memoryview exit quit "
     "super wraps update_wrapper singledispatch total_ordering attrgetter methodcaller cached_property "
     "getcontext setcontext localcontext DefaultContext BasicContext ExtendedContext "
@@ -40,13 +42,15 @@ _NAMES = _words(
     "sympy_converter external_converter "
     "errstate printoptions test doctest run_doctests runtests physical_constants sieve"
 )
-_ATTRIBUTES = _NAMES | _words(
+_NAMES = _REFUSED | TABLES | CHANGERS
+_REFUSED_ATTRIBUTES = _words(
     "os sys io builtins modules ctypes ctypeslib subprocess importlib inspect gc signal threading socket pickle "
     "warnings traceback linecache atexit testing f2py distutils mp_setcontext "
     "gi_frame gi_code cr_frame ag_frame f_back f_globals f_locals f_builtins f_code tb_frame tb_next with_traceback "
     "settrace setprofile setrecursionlimit addaudithook set_int_max_str_digits register_assumption "
     "tofile save savez savetxt fromfile memmap dump dumps setflags setfield load loads mro register"
 )
+_ATTRIBUTES = _NAMES | MODULES | _REFUSED_ATTRIBUTES
 _CHANGES = _words(
     "append extend insert update setdefault add discard remove pop popitem popleft appendleft clear sort reverse fill "
     "put resize partition itemset intersection_update difference_update symmetric_difference_update"

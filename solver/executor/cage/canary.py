@@ -51,6 +51,8 @@ class Canaries:
         modules: list[Any] = [builtins, math, random, itertools, functools, operator, collections, fractions, decimal]
         self._context: Any = None
         self._float_errors: Any = None
+        self._evaluation: dict[str, Any] = {}
+        self._assumptions: set[Any] = set()
         if "sympy" in sys.modules:
             import mpmath
             import numpy
@@ -58,6 +60,9 @@ class Canaries:
 
             modules += [sympy, numpy, mpmath, sympy.S, sympy.core.cache, sympy.solvers.solvers]
             self._context, self._float_errors = mpmath.mp, numpy.geterr
+            # What `with evaluate(False)` and `with assuming(...)` change; a generator can hold such a block open.
+            self._evaluation = vars(sympy.core.parameters.global_parameters)
+            self._assumptions = sympy.assumptions.global_assumptions
         self._tables: list[tuple[dict[str, Any], int, list[Any]]] = []
         for module in modules:
             table = getattr(module, "__dict__", None)
@@ -84,6 +89,8 @@ class Canaries:
             _handler(_INTERRUPT),
             context.prec if context is not None else 0,
             tuple(self._float_errors().values()) if self._float_errors is not None else (),
+            tuple(self._evaluation.values()),
+            len(self._assumptions),
         )
 
     def tripped(self) -> bool:

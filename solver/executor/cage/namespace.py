@@ -250,6 +250,9 @@ def register_libraries() -> None:
             for value in vars(module).values():
                 if type(value) not in _CONTAINERS and _COPIERS.get(type(value)) is not _share:
                     _LIBRARY[id(value)] = value
+                for held in (value, *vars(value).values()) if isinstance(value, type) else (value,):
+                    if type(held) is numpy.ndarray:
+                        held.flags.writeable = False  # a constant: no step may change it for another one
 
 
 def _deep(value: Any, copy: _Copy) -> Any:
