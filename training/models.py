@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -156,10 +157,12 @@ def save_model(model: Any, state: dict[str, Any], tokenizer: Any, folder: Path, 
         if value.data_ptr() not in cast:
             cast[value.data_ptr()] = value.to(wanted)
     named = {key: cast[value.data_ptr()] for key, value in state.items()}
-    model.config.dtype = wanted
     model.config.use_cache = True
     model.save_pretrained(folder, state_dict=named)
     tokenizer.save_pretrained(folder)
+    path = folder / "config.json"  # transformers states the type that the model has here, not the one it was saved in
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, "dtype": dtype}, indent=2) + "\n", encoding="utf-8")
 
 
 def _line(error: Exception) -> str:

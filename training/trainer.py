@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_model, save_model
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from rstar_eval.errors import UserError
@@ -22,6 +23,8 @@ from rstar_eval.training.config import TrainConfig, TrainKind
 from rstar_eval.training.encode import IGNORED, Example
 from rstar_eval.training.losses import loss_sum, token_loss
 from rstar_eval.training.models import score_texts
+
+_BARE = "model.safetensors"
 
 
 class StepTrainer(Trainer):  # type: ignore[misc]
@@ -59,6 +62,25 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             loss = loss_sum(self._kind, self._config.head, score_texts(model, inputs), inputs)
         loss = loss / num_items_in_batch * self.args.world_size
         return (loss, None) if return_outputs else loss
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Write the weights of a checkpoint. Tied weights of a model that is none of transformers' are written once."""
+        if not self._bare:
+            super()._save(output_dir, state_dict)
+            return
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_model(self.accelerator.unwrap_model(self.model), str(folder / _BARE))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if not self._bare:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        load_model(self.accelerator.unwrap_model(model or self.model), str(Path(resume_from_checkpoint) / _BARE))
+
+    @property
+    def _bare(self) -> bool:
+        return hasattr(self.model, "bilinear") and not self.is_fsdp_enabled
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Return 0: an estimate that nobody reads, at a cost in every step."""

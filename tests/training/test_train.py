@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -61,7 +60,8 @@ def test_each_kind_learns_and_saves_a_plain_checkpoint(
     base: Path, tmp_path: Path, kind, head: str, figure: str, least: float
 ) -> None:
     out = tmp_path / "model"
-    trained = train(kind, rows_of(kind), base, out, replace(QUICK, head=head, held_out=0.3), facts={"round": 3})
+    config = replace(QUICK, head=head, held_out=0.3, epochs=30 if kind == "sft" else QUICK.epochs)
+    trained = train(kind, rows_of(kind), base, out, config, facts={"round": 3})
     held_out = trained.manifest["metrics"]["held_out"]
     assert held_out[figure] >= least
     assert json.loads((out / "training.json").read_text()) == trained.manifest
@@ -80,7 +80,8 @@ def test_each_kind_learns_and_saves_a_plain_checkpoint(
         if head == "last_token":
             model = transformers.AutoModelForSequenceClassification.from_pretrained(out)
             bad = torch.tensor([tokenizer(PROMPT.format("q1") + BAD)["input_ids"]])
-            assert float(model(input_ids=ids).logits) > float(model(input_ids=bad).logits)
+            with torch.no_grad():
+                assert float(model(input_ids=ids).logits) > float(model(input_ids=bad).logits)
         else:
             from rstar_eval.solver.reward.bilinear import load_head
 
@@ -179,30 +180,32 @@ def test_memory_savers_marks_logs_and_dtypes(base: Path, tmp_path: Path) -> None
     assert model.get_input_embeddings().weight.shape[0] >= len(tokenizer)
 
 
-def test_a_killed_training_continues_from_the_command_line(base: Path, tmp_path: Path) -> None:
+def test_a_killed_command_is_continued(base: Path, tmp_path: Path) -> None:
     from rstar_eval.training.datasets import write_rows
 
-    write_rows(tmp_path / "sft.jsonl", rows_of("sft", 40))
+    write_rows(tmp_path / "sft.jsonl", rows_of("sft", 20))
     command = [
         sys.executable, "-m", "rstar_eval.cli", "train", "sft", "--data", str(tmp_path / "sft.jsonl"),
-        "--base", str(base), "--set", "max_steps=60", "--set", "save_steps=3", "--set", "batch_tokens=600",
+        "--base", str(base), "--set", "max_steps=40", "--set", "save_steps=2", "--set", "batch_tokens=300",
+        "--output", str(tmp_path / "killed"),
     ]  # fmt: skip
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    killed = subprocess.Popen([*command, "--output", str(tmp_path / "a")], stderr=subprocess.DEVNULL, env=env)
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "a").glob("checkpoints/*/complete")) and killed.poll() is None:
+    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 200
+    while not list((tmp_path / "killed").glob("checkpoints/*/complete")) and killed.poll() is None:
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.005)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    assert not (tmp_path / "a" / "training.json").exists(), "killed before it ended"
-    resumed = tmp_path / "resumed"
-    shutil.copytree(tmp_path / "a", resumed)
-    subprocess.run([*command, "--output", str(resumed)], check=True, capture_output=True, env=env, timeout=200)
+    assert not (tmp_path / "killed" / "training.json").exists(), "killed before it ended"
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    config = preset("mini", "sft", max_steps=60, save_steps=3, batch_tokens=600)
-    train("sft", rows_of("sft", 40), base, tmp_path / "whole", config)
-    assert weights(resumed) == weights(tmp_path / "whole")
+    try:
+        config = preset("mini", "sft", max_steps=40, save_steps=2, batch_tokens=300)
+        train("sft", rows_of("sft", 20), base, tmp_path / "killed", config)
+        train("sft", rows_of("sft", 20), base, tmp_path / "whole", config)
+    finally:
+        torch.set_num_threads(threads)
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(
