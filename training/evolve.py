@@ -28,6 +28,7 @@ from rstar_eval.training.evolve_jobs import Cost, Job, run_jobs
 from rstar_eval.training.evolve_pool import make_pool, pool_trees
 from rstar_eval.training.evolve_state import EvolveState
 from rstar_eval.training.evolve_worker import write_json
+from rstar_eval.training.train import TrainConfig
 
 Say = Callable[[str], None]
 
@@ -102,11 +103,18 @@ class Evolution:
         folder = self.folder / "base"
         parameters = write_untrained(folder / "untrained", self.config.seed)
         avoid = [problem.text for problem in self.pool]
-        rows = bootstrap_rows(self.config.demonstrations, self.config.seed, self.config.author, avoid)
-        digest = write_rows(folder / "corpus.jsonl", rows)
-        job = self._training("sft", folder / "corpus.jsonl", folder / "untrained", folder / "policy", "pretrain", 0)
-        cost = run_jobs(folder / "jobs", [job], 1)
-        return {"parameters": parameters, "demonstrations": len(rows), "corpus_sha256": digest, **_cost(cost)}
+        start, cost, digests = folder / "untrained", [], []
+        for phase, settings in enumerate(self.config.pretrain, start=1):
+            seed = derive_seed(self.config.seed, *["corpus"] * phase)
+            rows = bootstrap_rows(self.config.demonstrations, seed, self.config.author, avoid)
+            corpus = folder / f"corpus{phase}.jsonl"
+            digests.append(write_rows(corpus, rows))
+            output = folder / ("policy" if phase == len(self.config.pretrain) else f"phase{phase}")
+            cost.append(run_jobs(folder / "jobs", [self._training("sft", corpus, start, output, settings, 0)], 1))
+            start = output
+        figures = {"parameters": parameters, "demonstrations": self.config.demonstrations * len(digests)}
+        seconds, peak = round(sum(one.seconds for one in cost), 1), max(one.peak_mb for one in cost)
+        return {**figures, "corpus_sha256": digests, "seconds": seconds, "peak_mb": peak}
 
     def _search(self, number: int) -> dict[str, Any]:
         plan = self.config.plan(number)
@@ -158,8 +166,12 @@ class Evolution:
     def _train(self, number: int) -> dict[str, Any]:
         folder, data = self._round(number), self._round(number) / "data"
         jobs = [
-            self._training("sft", data / "sft-union.jsonl", self.base_policy(), folder / "policy", "sft", number),
-            self._training("ppm", data / "pairs-union.jsonl", self.policy(number - 1), folder / "ppm", "ppm", number),
+            self._training(
+                "sft", data / "sft-union.jsonl", self.base_policy(), folder / "policy", self.config.sft, number
+            ),
+            self._training(
+                "ppm", data / "pairs-union.jsonl", self.policy(number - 1), folder / "ppm", self.config.ppm, number
+            ),
         ]
         cost = run_jobs(folder / "jobs", jobs, self.config.workers)
         return {"sft": _metrics(folder / "policy"), "ppm": _metrics(folder / "ppm"), **_cost(cost)}
@@ -206,8 +218,8 @@ class Evolution:
                 for row in read_rows(self._round(n) / "data" / f"{name}.jsonl", name)  # type: ignore[arg-type]
             }
             write_rows(folder / f"{name}.jsonl", list(rows))
-            start = self.policy(rounds - 1)
-            jobs.append(self._training(kind, folder / f"{name}.jsonl", start, folder / kind, kind, rounds))
+            start, settings = self.policy(rounds - 1), self.config.pqm if kind == "pqm" else self.config.orm
+            jobs.append(self._training(kind, folder / f"{name}.jsonl", start, folder / kind, settings, rounds))
         cost = run_jobs(folder / "jobs", jobs, self.config.workers)
         return {kind: _metrics(folder / kind) for kind, _ in kinds} | _cost(cost)
 
@@ -250,8 +262,8 @@ class Evolution:
         ]
         return run_jobs(folder / "jobs", jobs, shards)
 
-    def _training(self, kind: str, rows: Path, base: Path, output: Path, settings: str, number: int) -> Job:
-        config = replace(getattr(self.config, settings), seed=derive_seed(self.config.seed, "train", kind, number))
+    def _training(self, kind: str, rows: Path, base: Path, output: Path, settings: TrainConfig, number: int) -> Job:
+        config = replace(settings, seed=derive_seed(self.config.seed, "train", kind, number))
         kinds = {"sft": "sft", "ppm": "pairs", "pqm": "values", "orm": "outcomes"}
         return Job(
             f"{output.name}-{kind}",

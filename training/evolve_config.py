@@ -34,7 +34,8 @@ class EvolveConfig:
 
     base: folder of the model that every SFT starts from ("": the mini base is pretrained first). bootstrap: policy spec
     of round 1's search ("": the base itself). source, pool: where the problems come from and how many of each level
-    ("" as the level: of all levels). demonstrations, author: the mini base's corpus.
+    ("" as the level: of all levels). demonstrations, author: the mini base's corpus; pretrain: its phases, each of
+    so many new demonstrations.
     plans: one a round; a round beyond the last repeats the last. data, sft, ppm, pqm, orm: data engine and trainers.
     policy_options, reward_options: of the specs `hf:PATH` and `ppm:PATH`. engine: what serves policies.
     task, greedy_limit: what pass@1 is measured on after each round (greedy). system2, system2_limit: the search with
@@ -51,7 +52,7 @@ class EvolveConfig:
     author: Author = field(default_factory=Author)
     plans: tuple[RoundPlan, ...] = ()
     data: DataConfig = MINI_DATA
-    pretrain: TrainConfig = field(default_factory=TrainConfig)
+    pretrain: tuple[TrainConfig, ...] = ()
     sft: TrainConfig = field(default_factory=TrainConfig)
     ppm: TrainConfig = field(default_factory=TrainConfig)
     pqm: TrainConfig = field(default_factory=TrainConfig)
@@ -91,15 +92,16 @@ def _mini() -> EvolveConfig:
     )
     guided = RoundPlan(search, guided=True)
     more = replace(search, rollouts=24, trees=2, temperature=1.1)
+    pretrain = training_preset(
+        "mini", "sft", learning_rate=3e-3, epochs=1, batch_tokens=1400, save_steps=200, max_length=512
+    )
     return EvolveConfig(
         name="mini",
         pool={"1": 240, "2": 200, "3": 160, "4": 60, "5": 60},
         demonstrations=30_000,
         plans=(RoundPlan(search), RoundPlan(search), guided, replace(guided, more=more)),
         data=MINI_DATA,
-        pretrain=training_preset(
-            "mini", "sft", learning_rate=3e-3, epochs=1, batch_tokens=1400, save_steps=200, max_length=512
-        ),
+        pretrain=(pretrain, replace(pretrain, learning_rate=2e-3)),
         sft=training_preset("mini", "sft", max_steps=600, max_length=512),
         ppm=training_preset("mini", "ppm", max_steps=500, held_out=0.1, max_length=512),
         pqm=training_preset("mini", "pqm", max_steps=500, held_out=0.1, max_length=512),

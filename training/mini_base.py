@@ -46,7 +46,7 @@ def write_untrained(folder: Path, seed: int) -> int:
 def bootstrap_rows(count: int, seed: int, author: Author, avoid: Iterable[str]) -> list[SftRow]:
     """Return the bootstrap corpus: `count` demonstrations of training problems whose texts are not in `avoid`."""
     rows = []
-    for one in corpus(count, derive_seed(seed, "corpus"), author, frozenset(avoid)):
+    for one in corpus(count, seed, author, frozenset(avoid)):
         source = Provenance(run="bootstrap author", task="mini", level=one.level)
         rows.append(SftRow(one.question, one.response, source=source))
     return rows
