@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rstar_eval.embedded import model_path
 from rstar_eval.errors import UserError
 from rstar_eval.solver.backends.engine import Sampling, no_room
 from rstar_eval.solver.backends.hf_cache import register_attention
@@ -98,7 +99,7 @@ def load(spec: PolicySpec) -> tuple[HFEngine, bool]:
     UserError if transformers is missing, the folder is none, holds no causal language model that can be loaded, or
     one whose layers are not all full attention, or if the device is not there.
     """
-    path = Path(spec.target).expanduser()
+    path = model_path(spec.target)
     check_folder(path)
     if not (importlib.util.find_spec("transformers") and importlib.util.find_spec("torch")):
         raise UserError("transformers and torch are not installed", "pip install 'rstar-eval[hf]'")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from pathlib import Path
 
+from rstar_eval.embedded import model_path
 from rstar_eval.errors import UserError
 from rstar_eval.solver.backends.hf import check_folder, load_tokenizer
 from rstar_eval.solver.reward.engines import ENGINES
@@ -18,7 +18,7 @@ from rstar_eval.solver.reward.trained import trained_adapter
 
 async def make_model(spec: RewardSpec) -> ModelReward:
     """Return the reward model of `spec`, loaded. UserError as `make_reward`."""
-    path = Path(spec.target).expanduser()
+    path = model_path(spec.target)
     check_folder(path)
     if not importlib.util.find_spec("transformers"):
         raise UserError("transformers is not installed", "pip install 'rstar-eval[hf]'")
