@@ -1,6 +1,6 @@
 """vLLM on CUDA devices: two engines on one GPU by stated shares, engines on different GPUs, tensor parallelism.
 
-pytest --run-gpu --run-vllm tests/gpu. RSTAR_EVAL_GPU_POLICY names a model folder (Qwen2 or like); without it a small one
+pytest --run-gpu --run-vllm tests/gpu. RSTAR_EVAL_GPU_POLICY names a model folder (Qwen2 or like); without it one
 with random weights is made, which is enough for what is tested.
 """
 
