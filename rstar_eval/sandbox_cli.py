@@ -40,8 +40,17 @@ print(1 + 1, round(math.pi, 6), sympy.solve(x**2 - 4, x), sympy.Integer(1) + 1, 
 print(sorted([3, 1, 2]), len('abc'), sum(range(10)), json.dumps({'a': [1]}), isinstance(random.random(), float))
 """
 CONTROL_OUTPUT = '2 3.141593 [-2, 2] 2 1/2\n[1, 2, 3] 3 45 {"a": [1]} True\n'
-TAME_CONTROL = "import sympy\nprint(sympy.factor(sympy.symbols('x')**2 - 1), len([1, 2]), int('7') + 1)"
-TAME_CONTROL_OUTPUT = "(x - 1)*(x + 1) 2 8\n"
+TAME_CONTROL = """
+import calendar
+import sympy
+from numpy.polynomial import Polynomial
+x, s = sympy.symbols('x s')
+print(sympy.factor(x**2 - 1), x + x, len([1, 2]), int('7') + 1, sympy.ask(sympy.Q.positive(s)), sympy.factorint(91))
+print(calendar.monthrange(2023, 2), Polynomial.domain, sympy.N(sympy.pi, 20), sympy.Add(x**2, 1, x), 1 / 3)
+"""
+TAME_CONTROL_OUTPUT = """(x - 1)*(x + 1) 2*x 2 8 None {7: 1, 13: 1}
+(2, 28) [-1.  1.] 3.1415926535897932385 x**2 + x + 1 0.3333333333333333
+"""
 _DENIALS = ("PermissionError", "FileNotFoundError", "OSError", "BlockingIOError", "ImportError", "ModuleNotFoundError")
 
 

@@ -71,6 +71,8 @@ class Side:
 def written_steps(folder: Path) -> Iterator[tuple[str, list[tuple[str, bool]]]]:
     """Yield what a run's policy wrote: a problem, and the steps of one path with whether each ran. Every node of a
     stored tree is the end of one path; without trees, every solution is one."""
+    if not (folder / "trajectories.jsonl").exists():
+        sys.exit(f"error: {folder} holds no run that finished a problem; give folders made by rstar-eval")
     trees = False
     for stored in read_trees(folder):
         trees = True

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from workload import candidates, solutions
+from workload import candidates, descendants, solutions
 
 from rstar_eval.solver.executor import Limits, start_executor
 
@@ -32,21 +32,6 @@ HOSTILE = [
 def resident(pid: int) -> float:
     """Resident memory in MB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def descendants() -> list[int]:
-    """Pids of all processes that descend from this one."""
-    parents = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                parents[int(entry)] = int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-    found = {os.getpid()}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return sorted(found - {os.getpid()})
 
 
 async def main() -> int:
@@ -71,7 +56,10 @@ async def main() -> int:
             session = await executor.open(item.name)
             parent = None
             for step in item.steps:
-                runs = [await session.run(parent, code) for code in candidates(step)]
+                if seed % 2:
+                    runs = await session.run_many(parent, candidates(step))
+                else:
+                    runs = [await session.run(parent, code) for code in candidates(step)]
                 steps += len(runs)
                 parent = runs[0].node
                 if rng.random() < 0.02:

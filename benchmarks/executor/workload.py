@@ -7,6 +7,7 @@ used.
 from __future__ import annotations
 
 import json
+import os
 import resource
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,3 +99,18 @@ def children_cpu() -> float:
     """CPU seconds of all ended children and their children: zygotes and workers."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def descendants() -> list[int]:
+    """Pids of all processes that descend from this one."""
+    parents = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                parents[int(entry)] = int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+    found = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sorted(found - {os.getpid()})

@@ -149,6 +149,22 @@ def test_states_that_cannot_be_copied_are_rebuilt(cage: Cage, steps: list[str], 
          "import sympy\nx = sympy.Symbol('x')\nprint(sympy.solve(x - 1))", "[1]\n"),
         ("import signal\nsignal.signal(signal.SIGALRM, lambda *a: print('late'))\nsignal.setitimer(0, 0.01, 0.01)",
          "t = 0\nfor i in range(10**6): t += i\nprint(t)", "499999500000\n"),
+        ("from calendar import mdays\nmdays[2] = 30", "import calendar\nprint(calendar.monthrange(2023, 2))",
+         "(2, 28)\n"),
+        ("import calendar\nd = calendar.mdays\nd[2] = 30", "import calendar\nprint(calendar.mdays[2])", "28\n"),
+        ("import calendar\ncalendar.setfirstweekday(3)", "import calendar\nprint(calendar.firstweekday())", "0\n"),
+        ("from sympy import Q, Symbol\nfrom sympy.assumptions import global_assumptions\n"
+         "global_assumptions.add(Q.positive(Symbol('s')))", "from sympy import ask, Q, Symbol\n"
+         "print(ask(Q.positive(Symbol('s'))))", "None\n"),
+        ("from sympy import evaluate\ndef g():\n    with evaluate(False):\n        yield 1\nit = g()\nnext(it)",
+         "from sympy import Symbol\nprint(Symbol('s') + Symbol('s'))", "2*s\n"),
+        ("from sympy import assuming, Q, Symbol\ndef g():\n    with assuming(Q.positive(Symbol('s'))):\n"
+         "        yield 1\nit = g()\nnext(it)", "from sympy import ask, Q, Symbol\nprint(ask(Q.positive(Symbol('s'))))",
+         "None\n"),
+        ("from sympy.ntheory.factor_ import factor_cache\nfactor_cache.add(91, 3)",
+         "from sympy import factorint\nprint(factorint(91))", "{7: 1, 13: 1}\n"),
+        ("from numpy.polynomial import Polynomial\nd = Polynomial.domain\nd[0] = 77",
+         "from numpy.polynomial import Polynomial\nprint(Polynomial.domain)", "[-1.  1.]\n"),
     ],
 )  # fmt: skip
 def test_what_a_step_does_to_libraries_reaches_no_sibling(cage: Cage, hostile: str, control: str, output: str) -> None:
