@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from itertools import pairwise
 
+from rstar_eval.grading import tree
 from rstar_eval.grading.cursor import ParseError
+from rstar_eval.grading.fingerprint import rational
 from rstar_eval.grading.matrices import rows_of
 from rstar_eval.grading.parse import parse
 from rstar_eval.grading.qualifiers import split_qualifier
@@ -15,6 +19,8 @@ from rstar_eval.grading.tree import Node, is_infinite
 from rstar_eval.grading.values import Expr, Interval, Items, Labelled, Opaque, RealSet, Value
 from rstar_eval.grading.words import EMPTY
 
+_DOTS = Opaque("ldots")
+_MOST_FILLED = 400
 Read = Callable[[Sequence[Token]], Value]
 
 
@@ -45,7 +51,7 @@ def bracketed(tokens: Sequence[Token], read: Read) -> Value | None:
     values = tuple(read(piece) for piece in pieces if piece)
     if any(isinstance(value, Items) and value.kind == "list" for value in values):
         return _spread(values)
-    return Items("tuple" if opening in ("(", "<") else "bracket", values)
+    return Items("tuple" if opening in ("(", "<") else "bracket", tuple(filled_in(list(values))))
 
 
 def _spread(values: tuple[Value, ...]) -> Value:
@@ -104,9 +110,28 @@ def _braces(inner: Sequence[Token], read: Read, opening: str) -> Value | None:
     for piece in pieces:
         value = read(piece)
         values.extend(value.items if isinstance(value, Items) and value.kind == "list" else [value])
+    values = filled_in(values)
     labels = [value.label if isinstance(value, Labelled) else "" for value in values]
     distinct = all(labels) and len(set(labels)) == len(labels) > 1
     return Items("tuple" if distinct else "set", tuple(values))
+
+
+def filled_in(values: list[Value]) -> list[Value]:
+    """The values of `1, 2, ..., 6` with the ones that the dots stand for; others as they are."""
+    dots = next((index for index, value in enumerate(values) if value == _DOTS), 0)
+    if not 0 < dots < len(values) - 1:
+        return values
+    numbers = [rational(value.node) if isinstance(value, Expr) else None for value in values]
+    before, last = numbers[:dots], numbers[dots + 1]
+    steps = {after - one for one, after in pairwise(before) if one is not None and after is not None} or {Fraction(1)}
+    start, step = before[-1], min(steps)
+    if None in before or start is None or last is None or len(steps) > 1 or not step:
+        return values
+    count = (last - start) / step
+    if count.denominator != 1 or not 0 < count <= _MOST_FILLED:
+        return values
+    between: list[Value] = [Expr(tree.number(start + step * index)) for index in range(1, int(count))]
+    return [*values[:dots], *between, *values[dots + 1 :]]
 
 
 def _mapping(inner: Sequence[Token], read: Read) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable
 from typing import Any
 
@@ -34,7 +35,7 @@ def _key(value: Value) -> Hashable:
         if any(key is None for key in keys):
             return None
         if value.kind in ("list", "set"):
-            return (value.kind, tuple(sorted(keys, key=repr)))
+            return (value.kind, frozenset(Counter(keys).items()))
         return (value.kind, tuple(keys))
     if isinstance(value, RealSet):
         parts = ordered(value)

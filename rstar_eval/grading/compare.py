@@ -7,6 +7,7 @@ a looser notation than the reference (a printed list for a set, say).
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,6 +39,7 @@ from rstar_eval.grading.values import (
 
 _MOST_PAIRS = 40_000
 _HALF_DAY = 43_200
+_FUNCTION = re.compile(r"y?[fghpqFGHPQ]\([a-z]\)y?")
 
 
 def same(gold: Value, pred: Value, tolerance: Tolerance) -> bool:
@@ -104,7 +106,8 @@ def _otherwise_named(one: Labelled, other: Value) -> bool:
     """Whether a value is a collection whose items carry names that the labelled value's name doesn't contain."""
     if not isinstance(other, Items):
         return False
-    return any(isinstance(item, Labelled) and item.label and item.label not in one.label for item in other.items)
+    names = [item.label.partition("\x1f_")[0] for item in other.items if isinstance(item, Labelled)]
+    return any(name not in one.label for name in names)
 
 
 def _same_label(gold: Labelled, pred: Labelled) -> bool:
@@ -112,9 +115,7 @@ def _same_label(gold: Labelled, pred: Labelled) -> bool:
     one, other = _name(gold.label), _name(pred.label)
     if one == other or not one or not other:
         return True
-    value = gold.value
-    functional = isinstance(value, Expr) and bool(free(value.node))
-    return functional and {one[:1], other[:1]} <= set("yfghFY") and "y" in (one, other) and ("(" in one or "(" in other)
+    return isinstance(gold.value, Expr) and "y" in (one, other) and bool(_FUNCTION.fullmatch(one + other))
 
 
 def _renamed(function: Labelled, like: Labelled) -> Value | None:

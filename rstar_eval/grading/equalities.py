@@ -15,6 +15,7 @@ from rstar_eval.grading.units import split_unit
 from rstar_eval.grading.values import Either, Equation, Expr, Items, Labelled, RealSet, Value
 
 Read = Callable[[Sequence[Token]], Value]
+_FUNCTIONS = frozenset("fghPQ")
 RELATIONS = ("<", "<=", ">", ">=", "!=")
 
 
@@ -70,7 +71,8 @@ def _sides(tokens: Sequence[Token]) -> tuple[list[str], list[Sequence[Token]]]:
 
 def _equality(sides: Sequence[Sequence[Token]], signs: Sequence[str], read: Read) -> Value | None:
     if any(sign == "equiv" for sign in signs):
-        return None
+        function = len(sides) == 2 and is_label(sides[0]) and sides[0][0].value in _FUNCTIONS
+        return Labelled(label_of(sides[0]), read(sides[1])) if function else None
     if len(sides) == 2 and not is_label(sides[0]) and is_label(sides[1]) and "=" in signs:
         sides = (sides[1], sides[0])
     if len(sides) > 2 and all(sign == "=" for sign in signs) and all(is_label(side) for side in sides[:-1]):

@@ -1,10 +1,10 @@
 """A pool of worker processes for work that may hang, crash, or eat memory.
 
-The clock of a pair starts when a ready worker gets it, not while it waits or while a worker starts; at its end the
-worker is killed and another one takes its place. No signals are used in this process, and no fork of a threaded
-process:
-workers are started as fresh interpreters. Safe to use from threads, from asyncio through `asyncio.to_thread`, and from
-Ray actors.
+The clock of a pair starts when a ready worker gets it, not while it waits or while a worker starts, and counts the
+worker's processor time, so that verdicts don't depend on how busy the machine is (up to four times as much by the wall
+clock; without /proc the wall clock alone). At its end the worker is killed and another one takes its place. No signals
+are used in this process, and no fork of a threaded process: workers are started as fresh interpreters. Safe to use from
+threads, from asyncio through `asyncio.to_thread`, and from Ray actors.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from rstar_eval.errors import UserError
 from rstar_eval.grading.types import Outcome
 
 _START_SECONDS = 120.0
+_WALL = 4.0  # wall-clock seconds that a second of the clock may take
 _BOOT = (
     "import sys; sys.path[:0] = {paths!r}; sys.argv = ['worker', {memory!r}]; "
     "from rstar_eval.grading.worker import main; main()"
@@ -99,6 +100,30 @@ class _Worker:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
+    def answer(self, seconds: float) -> dict[str, Any] | None:
+        """Return the answer to what was sent, or None when it has taken `seconds`. WorkerGone if the process ended."""
+        begin, used = time.monotonic(), self.processor_seconds()
+        left = seconds
+        while left > 0:
+            found = self.receive(left)
+            if found is not None or used is None:
+                return found
+            now = self.processor_seconds()
+            spent = seconds if now is None else now - used
+            left = min(max(0.02, seconds - spent), begin + _WALL * seconds - time.monotonic())
+            if spent >= seconds:
+                break
+        return None
+
+    def processor_seconds(self) -> float | None:
+        """The processor time of the worker so far; None where the system doesn't tell."""
+        try:
+            with open(f"/proc/{self.process.pid}/stat", "rb") as handle:
+                fields = handle.read().rpartition(b")")[2].split()
+        except OSError:
+            return None
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def fate(self) -> str:
         code = self.process.wait()
         return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
@@ -119,8 +144,7 @@ class GraderPool:
     """Worker processes for symbolic grading, started when first needed.
 
     workers: how many pairs run at once. seconds: the clock of one pair. memory: address space of a worker, in bytes.
-    jobs:
-    a worker is replaced after so many pairs, since sympy's caches grow.
+    jobs: a worker is replaced after so many pairs, since sympy's caches grow.
 
         with GraderPool(workers=2) as pool:
             reply = pool.run("math_verify", gold, pred)
@@ -161,8 +185,8 @@ class GraderPool:
             worker = self._take()
             start = time.perf_counter()
             try:
-                worker.send({"method": method, "gold": gold, "pred": pred, "seconds": limit})
-                answer = worker.receive(limit)
+                worker.send({"method": method, "gold": gold, "pred": pred, "seconds": _WALL * limit})
+                answer = worker.answer(limit)
             except WorkerGone as gone:
                 self._drop(worker)
                 return Reply("grader_error", "crash", str(gone), (time.perf_counter() - start) * 1000)

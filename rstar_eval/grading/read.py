@@ -13,7 +13,7 @@ from functools import lru_cache
 from math import gcd
 
 from rstar_eval.grading import tree
-from rstar_eval.grading.brackets import as_set, bracketed, european, union
+from rstar_eval.grading.brackets import as_set, bracketed, european, filled_in, union
 from rstar_eval.grading.equalities import RELATIONS, related
 from rstar_eval.grading.expressions import expression, node_of
 from rstar_eval.grading.fingerprint import free
@@ -31,7 +31,7 @@ from rstar_eval.grading.values import Either, Expr, Inequality, Items, Labelled,
 from rstar_eval.grading.words import REALS, choice, clock, compact, is_wordy, phrase, plain_text, words_of
 
 _INTEGER = re.compile(r"(?<![\d.,\w])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
-_RELATING = frozenset(["=", "approx", "in", "mapsto"])
+_RELATING = frozenset(["=", "approx", "equiv", "in", "mapsto"])
 _WHOLE_SETS = frozenset(["setZ", "setN", "Z", "N"])
 _ZERO_GROUP = re.compile(r"\d,0\d\d")
 _PERIOD = re.compile(r"(\d*?)(?:(\d)\2{2,}|(\d\d)\3{2,}|(\d{3,6})\4+)")
@@ -227,6 +227,7 @@ def _collect(values: list[Value], word: str, tokens: Sequence[Token]) -> Value:
     flat: list[Value] = []
     for value in values:
         flat.extend(_spread(value))
+    flat = filled_in(flat)
     first = flat[0]
     labels = [value.label if isinstance(value, Labelled) else "" for value in flat]
     if isinstance(first, Labelled) and all(label in ("", first.label) for label in labels):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rstar_eval.grading import tree
 from rstar_eval.grading.fingerprint import Undecided, equal, free, proportional, rational
 from rstar_eval.grading.limits import Tolerance
@@ -10,6 +12,7 @@ from rstar_eval.grading.units import CENT, DEGREE, DOLLAR, RADIAN, agree
 from rstar_eval.grading.values import Equation, Expr
 
 _CONSTANT_NAMES = frozenset(["C", "c", "K", "k"])
+_CONSTANT = re.compile(r"[cCkK]_(\d)")
 _HUNDRED = tree.number(100)
 
 
@@ -99,8 +102,22 @@ def same_node(gold: Node, pred: Node, relative: float = 0.0) -> bool:
         return _has_log(gold, pred) and equal(gold, pred, relative, log10=True)
     if _has_log(gold, pred) and equal(gold, pred, relative, log10=True):
         return True
-    meant = _printed_constants(gold, pred)
+    meant = _printed_constants(gold, pred) or _arbitrary_constants(gold, pred)
     return equal(*meant, relative) if meant is not None else _antiderivatives(gold, pred)
+
+
+def _arbitrary_constants(gold: Node, pred: Node) -> tuple[Node, Node] | None:
+    """Both with c_1 and C_1, the constants of a general solution, written alike, if only their letters differ."""
+    if free(gold) == free(pred):
+        return None
+    renamed = []
+    for node in (gold, pred):
+        for name in free(node):
+            match = _CONSTANT.fullmatch(name)
+            if match:
+                node = tree.substitute(node, name, tree.symbol(f"c_{match[1]}"))
+        renamed.append(node)
+    return (renamed[0], renamed[1]) if free(renamed[0]) == free(renamed[1]) else None
 
 
 def _printed_constants(gold: Node, pred: Node) -> tuple[Node, Node] | None:
