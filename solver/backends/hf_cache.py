@@ -7,8 +7,10 @@ at position p in column p. Columns behind a sequence's length hold whatever was 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
 
 ATTENTION = "rstar_eval_slots"
 """Name under which our attention function is registered with transformers."""
@@ -36,35 +38,44 @@ class Slots:
         """
         import torch
 
-        model = self._model
-        rows, count = tokens.shape
-        width = -(-width // COLUMN_STEP) * COLUMN_STEP
-        self.reserve(rows, width)
         positions = starts[:, None]
-        if count > 1:
-            positions = positions + torch.arange(count, device=tokens.device)
+        if tokens.shape[1] > 1:
+            positions = positions + torch.arange(tokens.shape[1], device=tokens.device)
+        width = rounded(width)
+        hidden = torch.arange(width, device=tokens.device) > positions[:, :, None]
+        return self.run(tokens, positions, positions, hidden, logits_to_keep=keep).logits
+
+    def run(self, tokens: Any, positions: Any, columns: Any, hidden: Any, **options: Any) -> Any:
+        """Run the model on new tokens of the first slots and return its output.
+
+        tokens, positions, columns (each rows x new tokens, or one row for all): the tokens, their positions in their
+        sequences, and where in the slots their keys and values are written. hidden (rows x new tokens x columns in
+        use): what each token must not see.
+        """
+        import torch
+
+        model, (rows, _, width) = self._model, hidden.shape
+        self.reserve(rows, width)
         index = torch.arange(rows, device=tokens.device)[:, None]
         for layer in self._layers:
-            layer.place(index, positions, rows, width)
-        hidden = torch.arange(width, device=tokens.device) > positions[:, None, :, None]
+            layer.place(index, columns, rows, width)
         mask = torch.zeros(hidden.shape, dtype=model.dtype, device=tokens.device)
-        mask = mask.masked_fill_(hidden, torch.finfo(model.dtype).min)
-        out = model(
+        mask.masked_fill_(hidden, torch.finfo(model.dtype).min)
+        return model(
             input_ids=tokens,
-            attention_mask=mask,
+            attention_mask=mask[:, None],
             position_ids=positions,
             past_key_values=self._cache,
             use_cache=True,
-            logits_to_keep=keep,
+            **options,
         )
-        return out.logits
 
     def reserve(self, rows: int, columns: int) -> None:
         """Make room for at least `rows` sequences of `columns` tokens; what is stored stays."""
         if rows <= self._rows and columns <= self._columns:
             return
         # Doubling keeps the number of copies small while sequences grow.
-        self._rows = max(rows, self._rows)
+        self._rows = rows if rows <= self._rows else max(rows, 2 * self._rows)
         self._columns = columns if columns <= self._columns else max(columns, 2 * self._columns)
         for layer in self._layers:
             layer.resize(self._rows, self._columns)
@@ -94,24 +105,31 @@ class Slots:
                 tensor[list(targets), :, :width] = tensor[source, :, :width]
 
 
-class Prompts:
-    """Prompts' caches, the least recently used dropped first. The next step's prompt begins with that of this step."""
+def rounded(width: int) -> int:
+    """Return `width` rounded up to the columns that are looked at."""
+    return -(-width // COLUMN_STEP) * COLUMN_STEP
 
-    def __init__(self, most_bytes: int) -> None:
+
+class Prompts(Generic[T]):
+    """What was computed of earlier prompts, by their tokens; the least recently used dropped first. The next step's
+    prompt begins with that of this step. `size` tells a value's bytes."""
+
+    def __init__(self, most_bytes: int, size: Callable[[T], int]) -> None:
         self._most = self._left = most_bytes
-        self._entries: OrderedDict[tuple[int, ...], PromptCache] = OrderedDict()
+        self._size = size
+        self._entries: OrderedDict[tuple[int, ...], T] = OrderedDict()
         self._lengths: dict[int, int] = {}
         self._pinned: tuple[int, ...] | None = None
 
-    def emptied(self) -> Prompts:
+    def emptied(self) -> Prompts[T]:
         """Return a store that holds only the pinned prompt."""
-        fresh = Prompts(self._most)
+        fresh = Prompts(self._most, self._size)
         if self._pinned is not None:
             fresh.add(self._pinned, self._entries[self._pinned], pinned=True)
         return fresh
 
-    def longest(self, prompt: Sequence[int]) -> PromptCache | None:
-        """Return the cache of the longest stored beginning of `prompt`, at most all but its last token."""
+    def longest(self, prompt: Sequence[int]) -> T | None:
+        """Return what is stored for the longest stored beginning of `prompt`, at most all but its last token."""
         for length in sorted(self._lengths, reverse=True):
             if length < len(prompt):
                 key = tuple(prompt[:length])
@@ -121,27 +139,28 @@ class Prompts:
                     return found
         return None
 
-    def add(self, prompt: Sequence[int], cache: PromptCache, *, pinned: bool = False) -> None:
-        """Store a prompt's cache; a pinned one is never dropped (one at a time)."""
+    def add(self, prompt: Sequence[int], value: T, *, pinned: bool = False) -> None:
+        """Store what was computed of a prompt; a pinned one is never dropped (one at a time)."""
         key = tuple(prompt)
         if key in self._entries:
             return
         if pinned:
             self._pinned = key
-        self._entries[key] = cache
+        self._entries[key] = value
         self._lengths[len(key)] = self._lengths.get(len(key), 0) + 1
-        self._left -= _bytes(cache)
+        self._left -= self._size(value)
         while self._left < 0 and len(self._entries) > 1:
             oldest = next(entry for entry in self._entries if entry != self._pinned)
             if oldest == key:
                 return
-            self._left += _bytes(self._entries.pop(oldest))
+            self._left += self._size(self._entries.pop(oldest))
             self._lengths[len(oldest)] -= 1
             if not self._lengths[len(oldest)]:
                 del self._lengths[len(oldest)]
 
 
-def _bytes(cache: PromptCache) -> int:
+def cache_bytes(cache: PromptCache) -> int:
+    """Return the bytes that a prompt's cache takes."""
     return sum(keys.nbytes + values.nbytes for keys, values in cache)
 
 

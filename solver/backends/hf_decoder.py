@@ -13,7 +13,7 @@ from typing import Any
 from rstar_eval.errors import BackendError
 from rstar_eval.solver.backends.engine import Sampling
 from rstar_eval.solver.backends.hf_batch import Batch, Row
-from rstar_eval.solver.backends.hf_cache import PromptCache, Prompts, Slots
+from rstar_eval.solver.backends.hf_cache import PromptCache, Prompts, Slots, cache_bytes
 from rstar_eval.solver.backends.hf_sample import log_probabilities, next_tokens
 from rstar_eval.solver.backends.hf_text import Decode, Pieces, TextStream
 from rstar_eval.solver.types import Completion
@@ -56,7 +56,7 @@ class Decoder:
         self._parallel = parallel
         self._waiting: deque[Job] = deque()
         self._batch = Batch(self._model)
-        self._prompts = Prompts(PROMPT_BYTES)
+        self._prompts = Prompts(PROMPT_BYTES, cache_bytes)
         self._prefill_slots = Slots(self._model)
         self._wake = threading.Condition()
         self._closed = False

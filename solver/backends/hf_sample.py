@@ -32,26 +32,22 @@ def next_tokens(
         probabilities = torch.softmax(logits / settings[:, 1:2].float().masked_fill(greedy[:, None], 1.0), dim=-1)
         best = torch.zeros_like(probabilities).scatter_(1, logits.argmax(-1, keepdim=True), 1.0)
         probabilities = torch.where(greedy[:, None], best, probabilities)
+    total = probabilities.double().sum(-1)
     chosen = torch.empty(len(uniforms), dtype=torch.long, device=device)
-    rows = None
+    rows = torch.arange(len(uniforms), device=device)
     for head in (*HEADS, logits.shape[-1]):
+        head = min(head, logits.shape[-1])
         if head < logits.shape[-1]:
             values, order = torch.topk(probabilities, head, dim=-1)
         else:
             values, order = torch.sort(probabilities, dim=-1, descending=True, stable=True)
-        places, wide = _pick(values, uniform, top_p)
-        tokens = order.gather(1, places[:, None])[:, 0]
-        if rows is None:
-            chosen = tokens
-        else:
-            chosen[rows] = tokens
-        if head >= logits.shape[-1]:
-            break
+        places, wide = _pick(values, uniform, top_p, total)
+        chosen[rows] = order.gather(1, places[:, None])[:, 0]
         left = wide.nonzero()[:, 0]
-        if not len(left):
+        if head == logits.shape[-1] or not len(left):
             break
-        rows = left if rows is None else rows[left]
-        probabilities, uniform, top_p = probabilities[left], uniform[left], top_p[left]
+        rows, probabilities = rows[left], probabilities[left]
+        uniform, top_p, total = uniform[left], top_p[left], total[left]
     result: list[int] = chosen.tolist()
     return result
 
@@ -66,16 +62,19 @@ def log_probabilities(logits: Any, tokens: Sequence[int]) -> list[float]:
     return values
 
 
-def _pick(values: Any, uniform: Any, top_p: Any) -> tuple[Any, Any]:
-    """Return for each row the place in its descending probabilities at which its uniform number falls, and whether
-    its nucleus may be larger than these (the place then means nothing)."""
+def _pick(values: Any, uniform: Any, top_p: Any, total: Any) -> tuple[Any, Any]:
+    """Return for each row the place in its descending probabilities at which its uniform number falls, and whether it
+    may fall behind these (the place then means nothing). `total`: the sum of all its probabilities."""
     import torch
 
     cumulative = values.double().cumsum(-1)
-    # The nucleus ends with the first token that brings its mass to top_p; top_p 0 keeps the most likely token.
+    # The nucleus ends with the first token that brings its mass to top_p; top_p 0 keeps the most likely token. At
+    # top_p 1 it is the whole vocabulary, whose mass is known without sorting it.
     last = torch.searchsorted(cumulative, top_p[:, None].contiguous())
-    wide = last[:, 0] >= values.shape[-1]
+    beyond = last[:, 0] >= values.shape[-1]
     last = last.clamp_(max=values.shape[-1] - 1)
-    places = torch.searchsorted(cumulative, (uniform[:, None] * cumulative.gather(1, last)).contiguous(), right=True)
+    mass = torch.where(top_p >= 1, total, cumulative.gather(1, last)[:, 0])
+    places = torch.searchsorted(cumulative, (uniform * mass)[:, None].contiguous(), right=True)[:, 0]
+    wide = torch.where(top_p >= 1, places >= values.shape[-1], beyond)
     # Rounding may put the number at the very end: the last token of the nucleus is then the right one.
-    return torch.minimum(places, last)[:, 0], wide
+    return torch.minimum(places, torch.where(top_p >= 1, values.shape[-1] - 1, last[:, 0])), wide

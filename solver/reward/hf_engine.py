@@ -2,7 +2,7 @@
 
 Requests of all searches meet in one queue. A thread takes what waits, computes it as one batch, and meanwhile the next
 batch gathers: no request waits for others to come. The texts of one request, which are a node's candidates and begin
-alike, share a row (packing.py).
+alike, share a row (packing.py); what they share is kept for the requests of the node's children.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import importlib.util
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 from rstar_eval.errors import BackendError, UserError
 from rstar_eval.solver.backends.hf import choose_device, weight_files
+from rstar_eval.solver.backends.hf_cache import PromptCache, Prompts, Slots, cache_bytes, rounded
 from rstar_eval.solver.reward.engines import Head, ScoreInput
 from rstar_eval.solver.reward.hf_weights import VALUE_HEAD, Reader, load_backbone, load_reader
 from rstar_eval.solver.reward.packing import PackedRow, pack
@@ -28,6 +29,9 @@ DEFAULT_BATCH = 16384
 """Tokens of one forward pass, padding counted."""
 ROW = 4096
 """Most tokens of a packed row: its mask grows with the square."""
+
+PREFIX_BYTES = 256 << 20
+"""Most memory for what was computed of earlier texts."""
 
 Outputs = list[list[list[float]]]
 
@@ -42,6 +46,16 @@ class _Job:
     computed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What an earlier request computed of the first `length` tokens of a row: their keys and values, and the outputs at
+    the places that were read."""
+
+    cache: PromptCache
+    length: int
+    read: dict[int, list[float]]
+
+
 class HFScoreEngine:
     """Reads a head's outputs from a transformers backbone (engines.ScoreEngine), in a thread of its own."""
 
@@ -51,6 +65,9 @@ class HFScoreEngine:
         self.context = context
         self._backbone, self._reader, self._head = backbone, reader, head
         self._batch = batch
+        self._back = 1 if head.kind == "bilinear" else 0  # how far before a place its state lies
+        self._slots = Slots(backbone)
+        self._prefixes: Prompts[_Known] = Prompts(PREFIX_BYTES, lambda known: cache_bytes(known.cache))
         self._identity = {**identity, "batch": batch, "context": context}
         self._waiting: deque[_Job] = deque()
         self._wake = threading.Condition()
@@ -141,47 +158,82 @@ class HFScoreEngine:
                 job.done.set_result(job.outputs)
 
     def _forward(self, rows: Sequence[PackedRow]) -> list[Outputs]:
-        """Return for each row, for each of its texts, for each place, the head's outputs."""
+        """Return for each row, for each of its texts, for each place, the head's outputs.
+
+        Shared tokens whose keys, values and outputs are known from an earlier request are not computed again.
+        """
         import torch
 
-        backbone, device = self._backbone, self._backbone.device
-        length = max(len(row.tokens) for row in rows)
+        device = self._backbone.device
+        known = [self._known(row) for row in rows]
+        starts = [one.length for one in known]
+        count = max(len(row.tokens) - start for row, start in zip(rows, starts, strict=True))
+        width = rounded(max(starts) + count)
 
-        def padded(lists: Sequence[list[int]], filler: int) -> Any:
-            return torch.tensor([one + [filler] * (length - len(one)) for one in lists], device=device)
+        def fresh(lists: Sequence[list[int]], filler: int) -> Any:
+            cut = [one[start : start + count] for one, start in zip(lists, starts, strict=True)]
+            return torch.tensor([one + [filler] * (count - len(one)) for one in cut], device=device)
 
-        tokens = padded([row.tokens for row in rows], 0)
-        positions = padded([row.positions for row in rows], 0)
-        owners = padded([row.owners for row in rows], -1)
-        seen = (owners[:, None, :] == 0) | (owners[:, None, :] == owners[:, :, None])
-        seen &= torch.ones((length, length), dtype=torch.bool, device=device).tril()
-        mask = torch.zeros(seen.shape, dtype=backbone.dtype, device=device)
-        mask.masked_fill_(~seen, torch.finfo(backbone.dtype).min)
-        hidden = backbone(
-            input_ids=tokens, position_ids=positions, attention_mask=mask[:, None], use_cache=False
-        ).last_hidden_state
-        counts = [[len(places) for places in row.places] for row in rows]
-        where = [(i, place) for i, row in enumerate(rows) for places in row.places for place in places]
-        at = torch.tensor(where, dtype=torch.long, device=device).reshape(-1, 2)
+        tokens = fresh([row.tokens for row in rows], 0)
+        owners = fresh([row.owners for row in rows], -1)
+        everywhere = torch.tensor([row.owners + [-1] * (width - len(row.owners)) for row in rows], device=device)
+        columns = torch.tensor(starts, device=device)[:, None] + torch.arange(count, device=device)
+        seen = (everywhere[:, None, :] == 0) | (everywhere[:, None, :] == owners[:, :, None])
+        seen &= torch.arange(width, device=device) <= columns[:, :, None]
+        self._slots.reserve(len(rows), width)
+        for i, one in enumerate(known):
+            if one.length:
+                self._slots.put(i, 1, [(keys[:, : one.length], values[:, : one.length]) for keys, values in one.cache])
+        positions = fresh([row.positions for row in rows], 0)
+        hidden = self._slots.run(tokens, positions, columns, ~seen).last_hidden_state
+        where = self._where(rows, known)
+        at = torch.tensor([(i, state, place) for i, state, place in where], dtype=torch.long, device=device)
+        at = at.reshape(-1, 3)
+        embedded = None
         if self._head.kind == "bilinear":
-            before = self._before(rows)
-            states = hidden[at[:, 0], torch.tensor(before, dtype=torch.long, device=device)]
-            read = self._reader(states, backbone.get_input_embeddings()(tokens[at[:, 0], at[:, 1]]))
-        else:
-            read = self._reader(hidden[at[:, 0], at[:, 1]], None)
-        values = iter(read.float().tolist())
-        return [[[next(values) for _ in range(count)] for count in texts] for texts in counts]
+            embedded = self._backbone.get_input_embeddings()(tokens[at[:, 0], at[:, 2]])
+        values = iter(self._reader(hidden[at[:, 0], at[:, 1]], embedded).float().tolist())
+        return [self._collect(i, row, known[i], values) for i, row in enumerate(rows)]
 
-    def _before(self, rows: Sequence[PackedRow]) -> list[int]:
-        """Return for each place that is read the place in the row of the token before it in its text: next to it, or,
+    def _known(self, row: PackedRow) -> _Known:
+        """Return what is known of the row's shared tokens, as far as it can be used: outputs that are asked for must
+        be known too, and a bilinear head needs the state before its first fresh place."""
+        found = self._prefixes.longest(row.tokens[: row.shared])
+        if found is None:
+            return _Known([], 0, {})
+        length = found.length
+        wanted = {place for places in row.places for place in places if place <= length}
+        while missing := {place for place in wanted if place < length + self._back and place not in found.read}:
+            length = max(0, min(missing) - self._back)
+        return _Known(found.cache, length, found.read) if length else _Known([], 0, {})
+
+    def _where(self, rows: Sequence[PackedRow], known: Sequence[_Known]) -> list[tuple[int, int, int]]:
+        """Return, for each place to be read, its row, the state it is read from and the place itself, both counted from
+        the first fresh token. The state of a bilinear head is that of the token before in its text: next to it, or,
         for a text's first own token, the last shared one."""
-        shared = [row.owners.count(0) for row in rows]
-        return [
-            place - 1 if place < shared[i] or row.owners[place - 1] == row.owners[place] else shared[i] - 1
-            for i, row in enumerate(rows)
-            for places in row.places
-            for place in places
-        ]
+        found = []
+        for i, row in enumerate(rows):
+            start, shared = known[i].length, row.shared
+            for place in (place for places in row.places for place in places if place >= start + self._back):
+                state = place
+                if self._head.kind == "bilinear":
+                    own = place >= shared and row.owners[place - 1] != row.owners[place]
+                    state = shared - 1 if own else place - 1
+                found.append((i, state - start, place - start))
+        return found
+
+    def _collect(self, i: int, row: PackedRow, known: _Known, values: Iterator[list[float]]) -> Outputs:
+        """Return the outputs of a row's texts, and remember what its shared tokens gave."""
+        fresh = known.length + self._back
+        outputs = [[known.read[at] if at < fresh else next(values) for at in places] for places in row.places]
+        shared = row.shared
+        if shared > known.length:
+            read = dict(known.read)
+            for places, found in zip(row.places, outputs, strict=True):
+                read |= {at: one for at, one in zip(places, found, strict=True) if at < shared}
+            cache = self._slots.get(i, shared)
+            self._prefixes.add(row.tokens[:shared], _Known(cache, shared, read))
+        return outputs
 
 
 async def start(spec: RewardSpec, path: Path, head: Head) -> HFScoreEngine:

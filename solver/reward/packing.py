@@ -16,12 +16,13 @@ from rstar_eval.solver.reward.engines import ScoreInput
 @dataclass(slots=True)
 class PackedRow:
     """Tokens of a row, the position of each, and which text it belongs to (0: shared; 1, 2, ...). `places` says for
-    each text, for each place that is read, where in the row it is."""
+    each text, for each place that is read, where in the row it is; `shared` how many tokens are shared."""
 
     tokens: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
     places: list[list[int]] = field(default_factory=list)
+    shared: int = 0
 
 
 def shared_length(inputs: Sequence[ScoreInput]) -> int:
@@ -35,13 +36,14 @@ def shared_length(inputs: Sequence[ScoreInput]) -> int:
 
 
 def pack(inputs: Sequence[ScoreInput], most: int) -> list[PackedRow]:
-    """Pack the inputs, in order, into rows of at most `most` tokens (a longer input has a row of its own)."""
-    shared = shared_length(inputs) if len(inputs) > 1 else 0
+    """Pack the inputs, in order, into rows of at most `most` tokens (a longer input has a row of its own). Of a single
+    input all but the last token counts as shared: a later text may begin with it."""
+    shared = shared_length(inputs) if len(inputs) > 1 else max(0, len(inputs[0].tokens) - 1)
     rows: list[PackedRow] = []
     for one in inputs:
         own = len(one.tokens) - shared
         if not rows or len(rows[-1].tokens) + own > most:
-            rows.append(PackedRow(list(one.tokens[:shared]), list(range(shared)), [0] * shared))
+            rows.append(PackedRow(list(one.tokens[:shared]), list(range(shared)), [0] * shared, shared=shared))
         row = rows[-1]
         start = len(row.tokens) - shared  # a text's token at place p >= shared lies at p + start in the row
         owner = len(row.places) + 1

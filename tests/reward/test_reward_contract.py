@@ -67,6 +67,21 @@ def test_equal_values_whatever_else_is_in_the_batch(kit: Any, spec: str) -> None
     kit.use(spec, use)
 
 
+def test_a_path_scored_step_by_step_has_the_values_of_each_text_alone(kit: Any, real: str) -> None:
+    """What a request leaves behind for the next one (the shared beginning) changes nothing."""
+    steps = [kit.step1, *(f"\ny = {i}\n<end_of_step>" for i in range(4))]
+    asked = [["".join(steps[:i]) + steps[i] + tail for tail in ("", " x", "\nz = 3\n<end_of_step>")] for i in range(5)]
+
+    async def walk(reward: Any) -> list[list[float]]:
+        return [await reward.score(kit.question, texts) for texts in (*asked, *asked[::-1])]
+
+    values = kit.use(real, walk)
+    alone = [kit.scores(real, kit.question, [text]) for texts in asked[::2] for text in texts]
+    walked = [value for found in values[:5:2] for value in found]
+    assert walked == pytest.approx([one for [one] in alone], abs=1e-5)
+    assert values[5:] == [pytest.approx(found, abs=1e-5) for found in values[4::-1]]
+
+
 def test_a_small_batch_gives_the_same_values(kit: Any, real: str) -> None:
     texts = [kit.step1 + f"\ny = {i}\n<end_of_step>" * (i + 1) for i in range(6)]
     assert kit.scores(f"{real}&batch=64", kit.question, texts) == pytest.approx(

@@ -74,7 +74,7 @@ def test_packed_rows_hold_every_text_once_and_as_it_was(texts: list[list[int]], 
             assert [row.positions[i] for i in mine] == list(range(len(one.tokens)))
             assert places == [mine[place] for place in one.positions]
         assert len(row.tokens) <= max(most, max(map(len, texts)))
-        assert row.owners.count(0) == (shared if len(texts) > 1 else 0)
+        assert row.owners.count(0) == row.shared == (shared if len(texts) > 1 else len(texts[0]) - 1)
     assert next(at, None) is None
 
 
