@@ -133,8 +133,8 @@ async def _session(
         models = {"policy": dict(policy.describe()), "reward": dict(reward.describe()) if reward else None}
         manifest = _open_session(config, settings, data, store, models, dict(executor.describe()))
         tools = Tools(policy, executor, reward, group_answers)
-        number = len(manifest["sessions"]) - 1
-        runner = Runner(config, store, tools, progress, session=number, concurrency=width, outcomes=outcomes)
+        session = len(manifest["sessions"]) - 1
+        runner = Runner(config, store, tools, progress, session=session, concurrency=width, outcomes=outcomes)
         try:
             await runner.run(tasks, stop)
         except Stopped:
