@@ -71,7 +71,7 @@ class Evolution:
                 (f"round{number}/evaluate", lambda n=number: self._evaluate(n)),  # type: ignore[misc]
                 (f"round{number}/gate", lambda n=number: self._gate(n)),  # type: ignore[misc]
             ]
-        stages.append(("judges", lambda: self._judges(rounds)))
+        stages.append((f"round{rounds}/judges", lambda: self._judges(rounds)))
         return stages
 
     # ---- where things lie
@@ -208,7 +208,7 @@ class Evolution:
 
     def _judges(self, rounds: int) -> dict[str, Any]:
         """Train the last round's PQM and ORM, from the policy that searched it, on all rounds' values and labels."""
-        folder = self.folder / "judges"
+        folder = self._round(rounds) / "judges"
         kinds: tuple[tuple[str, str], ...] = (("pqm", "values"), ("orm", "outcomes"))
         jobs = []
         for kind, name in kinds:

@@ -58,7 +58,7 @@ def stage_names(config: EvolveConfig, rounds: int) -> list[str]:
     for number in range(1, rounds + 1):
         more = ["more"] if config.plan(number).more is not None else []
         names += [f"round{number}/{stage}" for stage in ("search", *more, "data", "train", "evaluate", "gate")]
-    return [*names, "judges"]
+    return [*names, f"round{rounds}/judges"]
 
 
 def check_until(until: str | None, stages: list[str]) -> None:

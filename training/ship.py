@@ -38,8 +38,8 @@ def ship(evolution: Path, destination: Path) -> list[str]:
     folders = {f"r{one['round']}": evolution / f"round{one['round']}" / "policy" for one in rounds[1:]}
     folders["r0"] = Path(state["settings"]["base"] or evolution / "base" / "policy")
     folders["ppm"] = evolution / f"round{last}" / "ppm"
-    if "judges" in state["stages"]:
-        folders |= {kind: evolution / "judges" / kind for kind in ("pqm", "orm")}
+    if f"round{last}/judges" in state["stages"]:
+        folders |= {kind: evolution / f"round{last}" / "judges" / kind for kind in ("pqm", "orm")}
     for name, folder in sorted(folders.items()):
         _copy(folder, destination / name)
         card = model_card(name, state, rounds)
@@ -58,13 +58,13 @@ def model_card(name: str, state: Mapping[str, Any], rounds: list[dict[str, Any]]
         f"# Miniature of rStar-Math: {what}",
         "",
         f"Made by `rstar-eval evolve --preset {settings['name']} --output DIR --seed {seed} --rounds {last}`,",
-        "stored as float16. Qwen2 architecture, about 0.6 million parameters, own tokenizer, step format `rstar`. Solves the",
-        "generated word problems of the mini world, nothing else. How often these hold traps, and how often the base",
-        "was taught to fall for them, are design choices: the figures compare methods, not mathematics.",
+        "stored as float16. Qwen2 architecture, about 0.6 million parameters, step format `rstar`. It solves the",
+        "generated word problems of the mini world, nothing else. How often these hold traps, and how often the",
+        "base was taught to fall for them, are design choices: the figures compare methods, not mathematics.",
         "",
     ]
     if name in _KINDS:
-        stage = state["stages"]["judges" if name != "ppm" else f"round{last}/train"]
+        stage = state["stages"][f"round{last}/{'train' if name == 'ppm' else 'judges'}"]
         lines += [f"Measured on held-out problems: `{json.dumps(stage[name].get('held_out', {}))}`", ""]
         if name == "ppm" and settings["ppm"]["head"] == "token_bilinear":
             lines += ["Its head sums a bilinear score over the tokens of a step; the paper's reads the last token.", ""]
@@ -91,6 +91,7 @@ def _copy(source: Path, target: Path) -> None:
         if file.suffix == ".safetensors":
             tensors = {key: one.half() if one.is_floating_point() else one for key, one in load_file(file).items()}
             save_file(tensors, target / file.name, metadata={"format": "pt"})
+            (target / file.name).chmod(0o644)
         elif file.name in _KEPT:
             shutil.copy(file, target / file.name)
 

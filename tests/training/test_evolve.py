@@ -71,7 +71,7 @@ def test_stages_and_until() -> None:
     assert stages[:3] == ["base", "round0/evaluate", "round1/search"]
     assert "round4/more" in stages
     assert "round3/more" not in stages
-    assert stages[-1] == "judges"
+    assert stages[-1] == "round4/judges"
     assert "base" not in stage_names(evolve_preset("mini", {"base": "x"}), 1)
     for good in (None, "base", "round1", "round2/data"):
         check_until(good, stages)

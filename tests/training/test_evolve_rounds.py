@@ -1,0 +1,94 @@
+"""Whole rounds of self-evolution with the shipped base model: figures, determinism, kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rstar_eval.embedded import checkpoint
+
+pytestmark = pytest.mark.slow
+
+TINY = {
+    "base": str(checkpoint("r0")), "pool": "{'1': 10, '2': 6}", "sft.max_steps": "6", "ppm.max_steps": "4",
+    "pqm.max_steps": "2", "orm.max_steps": "2", "sft.save_steps": "2", "ppm.save_steps": "2", "greedy_limit": "10",
+    "system2_limit": "4", "workers": "1",
+}  # fmt: skip
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """Start a tiny evolution of one round in a process group of its own."""
+    settings = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
+    command = [
+        sys.executable,
+        "-m",
+        "rstar_eval.cli",
+        "evolve",
+        "--output",
+        str(folder),
+        "--rounds",
+        "1",
+        "--seed",
+        "3",
+    ]
+    return subprocess.Popen([*command, *settings], start_new_session=True, stdout=subprocess.DEVNULL)
+
+
+def outcome(folder: Path) -> dict[str, object]:
+    """What must not depend on interruptions: data sets by hash, weights by hash, and all figures but times."""
+    stages = json.loads((folder / "state.json").read_text())["stages"]
+    round1 = stages["round1/evaluate"]
+    weights = {
+        name: json.loads((folder / name / "training.json").read_text())["metrics"]
+        for name in ("round1/policy", "round1/ppm", "round1/judges/pqm", "round1/judges/orm")
+    }
+    return {
+        "data": stages["round1/data"]["sha256"], "pool": stages["round1/data"]["pool"], "gate": stages["round1/gate"],
+        "evaluate": {key: round1[key] for key in ("pass1", "majority", "system2")}, "trained": weights,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evolve") / "whole"
+    assert start(folder).wait() == 0
+    return folder
+
+
+def test_a_round_gives_data_models_figures_and_a_summary(undisturbed: Path) -> None:
+    state = json.loads((undisturbed / "state.json").read_text())["stages"]
+    assert state["round1/data"]["rows"]["sft"] > 0
+    assert state["round1/data"]["rows"]["pairs"] > 0
+    for model in ("round1/policy", "round1/ppm", "round1/judges/orm", "round1/judges/pqm"):
+        assert (undisturbed / model / "model.safetensors").exists()
+    summary = (undisturbed / "summary.md").read_text()
+    assert "| 0 |" in summary
+    assert "| 1 |" in summary
+    assert state["round1/evaluate"]["system2"]["n"] == 4
+    assert state["round1/search"]["tokens"] > 0
+    assert state["round1/search"]["peak_mb"] > 100
+
+
+def test_killed_ten_times_it_ends_with_the_same_data_and_figures(undisturbed: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    for wait in (2, 5, 8, 8, 9, 9, 10, 10, 11, 12):
+        process = start(folder)
+        time.sleep(wait)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+    assert start(folder).wait() == 0
+    assert outcome(folder) == outcome(undisturbed)
+
+
+def test_the_same_command_on_a_finished_evolution_does_nothing(undisturbed: Path) -> None:
+    before = (undisturbed / "state.json").read_bytes()
+    assert start(undisturbed).wait() == 0
+    assert (undisturbed / "state.json").read_bytes() == before
