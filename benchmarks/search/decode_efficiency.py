@@ -368,6 +368,7 @@ async def one_round(
         "busy": {name: seconds / found["seconds"] for name, seconds in clock.busy.items() if name != "searches"},
         "cpu": {"search": found["cpu"], "plain": plain["cpu"]},
         "prefix hits": hits,
+        "load": os.getloadavg()[0],
     }
     if lock_step:
         await empty_cache(setup.policy)
@@ -385,7 +386,8 @@ def report(arguments: argparse.Namespace, setup: Setup, rounds: Sequence[dict[st
     print(f"{arguments.policy}; reward {arguments.reward}; sandbox {'off' if arguments.no_sandbox else 'on'}")
     print(
         f"{arguments.problems} problems, {setup.width} at once, {arguments.rollouts} rollouts, {arguments.candidates} "
-        f"candidates; {len(rounds)} rounds; {len(os.sched_getaffinity(0))} CPUs"
+        f"candidates; {len(rounds)} rounds; {len(os.sched_getaffinity(0))} CPUs, load average of the last minute "
+        f"{middle(row['load'] for row in rounds)}"
     )
     for name in ("tokens", "requests", "prompt tokens", "step tokens"):
         print(f"  {name}: {middle(row[name][0] if name == 'tokens' else row[name] for row in rounds)}")

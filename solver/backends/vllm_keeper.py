@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import multiprocessing
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -182,6 +183,7 @@ async def _shut_down(engine: Any) -> None:
         await asyncio.gather(engine.output_handler, return_exceptions=True)
     engine.output_processor.propagate_error(EngineDeadError())
     await asyncio.to_thread(engine.shutdown, SHUTDOWN_SECONDS)
+    multiprocessing.active_children()  # reaps those that it had to kill
     # Its finaliser shuts down once more, when the interpreter has lost half of what that needs.
     engine.shutdown = lambda timeout=None: None
 
