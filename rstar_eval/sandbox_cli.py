@@ -56,11 +56,12 @@ _DENIALS = ("PermissionError", "FileNotFoundError", "OSError", "BlockingIOError"
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """A hostile step: its code, and what a safe sandbox must show (free text, repeated in the result)."""
+    """A hostile step: its code, and what a safe sandbox must show (repeated in the result as it is; None: nothing
+    said)."""
 
     name: str
     code: str
-    must: str = ""
+    must: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,8 @@ def probe_level() -> LevelReport:
 def read_snippets(path: Path) -> list[Snippet]:
     """Read JSON Lines with `name`, `code` and optionally `must`; UserError names the line that is wrong."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # By line feeds alone: JSON may hold the other characters at which `splitlines` ends a line.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read snippets from {path}: {error}", "give a JSON Lines file") from None
     snippets = []
@@ -100,11 +102,11 @@ def read_snippets(path: Path) -> list[Snippet]:
             continue
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path} line {number} is not JSON: {error}", "write one object a line") from None
         if not isinstance(record, dict) or not all(isinstance(record.get(key), str) for key in ("name", "code")):
             raise UserError(f"{path} line {number} lacks name or code", 'write {"name": "...", "code": "..."}')
-        snippets.append(Snippet(record["name"], record["code"], str(record.get("must", ""))))
+        snippets.append(Snippet(record["name"], record["code"], record.get("must")))
     if not snippets:
         raise UserError(f"{path} holds no snippets", "write one JSON object a line")
     return snippets
@@ -199,7 +201,7 @@ def run_snippets(path: Path | str, isolation: str | None, out: TextIO) -> int:
                     "control": verdict.control,
                     "level": executor.level,
                 }
-                if snippet.must:
+                if snippet.must is not None:
                     record["must"] = snippet.must
                 print(json.dumps(record), file=out, flush=True)
                 bad += verdict.control != "ok"

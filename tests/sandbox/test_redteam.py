@@ -61,12 +61,21 @@ def test_a_line_for_each_snippet_says_what_happened(level: str, tmp_path: Path) 
     assert all(set(r) >= {"name", "status", "output", "cpu_ms", "seen", "control"} for r in results)
 
 
-@pytest.mark.parametrize("text", ["", "not json", '{"name": "a"}', '{"name": 1, "code": "x"}', "[]"])
+@pytest.mark.parametrize("text", ["", "not json", '{"name": "a"}', '{"name": 1, "code": "x"}', "[]", "[" * 100_000])
 def test_a_bad_file_is_one_clear_line(tmp_path: Path, text: str) -> None:
     file = tmp_path / "bad.jsonl"
     file.write_text(text)
     with pytest.raises(UserError, match=r"bad\.jsonl"):
         read_snippets(file)
+
+
+def test_a_line_ends_at_a_line_feed_and_nowhere_else(tmp_path: Path) -> None:
+    file = tmp_path / "snippets.jsonl"
+    rows = [{"name": "a\u2028b\x85", "code": "print('\x0c\u2029')", "must": ["x", 1]}, {"name": "b", "code": ""}]
+    file.write_text("\ufeff" + "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    first, second = read_snippets(file)
+    assert (first.name, first.code, first.must) == ("a\u2028b\x85", "print('\x0c\u2029')", ["x", 1])
+    assert (second.name, second.must) == ("b", None)
 
 
 def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:

@@ -11,70 +11,25 @@ from __future__ import annotations
 import array
 import gc
 import json
-import mmap
 import os
 import resource
 import select
 import signal
 import socket
-import struct
 import sys
 import time
 import traceback
 from collections import Counter
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from . import confine, linux, namespace, observe, seccomp, verify, warmup, worker
 from .canary import RECURSION_LIMIT, Canaries
 from .confine import LayerError
+from .watch import Progress, Watch
 
 CONTROL = 3
 POLL_IDLE, POLL_WATCHING = 1.0, 0.01
-AWAKE = 0.04
-"""Share of wall time below which a step counts as asleep: only then does the wall limit decide, never mere load."""
 _FDS = array.array("i", [0]).itemsize
-
-
-class Watch(NamedTuple):
-    """A request under way: the worker's CPU clock when it began, the CPU and wall limits of each of its steps in
-    seconds, how many steps it has, and when it began."""
-
-    base: float
-    cpu: float
-    wall: float
-    steps: int
-    begun: float
-
-
-class Progress:
-    """A page that a worker shares with the zygote alone: which step of its request runs, and since when.
-
-    The worker writes it, so it is a claim: it shares out the time of one request among its steps, which are siblings of
-    one problem, and never lengthens it.
-    """
-
-    _FORMAT = struct.Struct("=Qdd")
-
-    def __init__(self) -> None:
-        self._page = mmap.mmap(-1, mmap.PAGESIZE)
-
-    def own(self) -> None:
-        """Keep the page out of the workers that are forked from now on."""
-        self._page.madvise(mmap.MADV_DONTFORK)
-
-    def mark(self, index: int, cpu: float, now: float) -> None:
-        """Write: step `index` began at `cpu` seconds of the worker's CPU clock, at the time `now`."""
-        self._FORMAT.pack_into(self._page, 0, index, cpu, now)
-
-    def read(self) -> tuple[int, float, float] | None:
-        """Return what was marked, None if it is being written right now."""
-        size = self._FORMAT.size
-        found = self._page[:size]  # compared as bytes: a worker may write a number that is not equal to itself
-        return self._FORMAT.unpack(found) if found == self._page[:size] else None
-
-    def close(self) -> None:
-        """Give the page back."""
-        self._page.close()
 
 
 def cpu_clock(pid: int) -> int:
@@ -149,8 +104,10 @@ class Zygote:
             self.fork(number, handles)
         elif request["op"] == "watch":
             if number in self.pids:
-                limits = request["cpu"], request["wall"], request["steps"]
-                self.watched[number] = Watch(request["base"], *limits, time.monotonic())
+                base, now = request["base"], time.monotonic()
+                self.watched[number] = Watch(
+                    base, request["cpu"], request["wall"], request["steps"], begun=now, clock=base, moved=now
+                )
         elif request["op"] == "unwatch":
             self.watched.pop(number, None)
         elif request["op"] == "kill":
@@ -232,15 +189,9 @@ class Zygote:
             except OSError:  # it has just died: reap tells
                 continue
             _, began, since = progress
-            # The step's share by the worker's word, and all of the request by our own.
-            for base, begun, times in ((began, since, 1), (watch.base, watch.begun, watch.steps)):
-                used, wall = clock - max(watch.base, base), now - max(watch.begun, begun)
-                if used > watch.cpu * times:
-                    self.kill(number, "cpu")
-                    break
-                if wall > watch.wall * times and used < AWAKE * wall:
-                    self.kill(number, "wall")
-                    break
+            why = watch.judge(clock, now, began, since)
+            if why:
+                self.kill(number, why)
 
     def reap(self) -> None:
         """Report every worker that has ended."""
