@@ -186,3 +186,39 @@ def test_shares_by_level_and_summary_table() -> None:
     assert "+0.100 +- 0.020" in text
     assert "| 0.800 |" in text
     assert text.count("\n| 1 |") == 2  # the rounds, and the pool by level
+
+
+def evolve(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command; it must not take long, since nothing is to be done."""
+    command = [sys.executable, "-m", "rstar_eval.cli", "evolve", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_dry_run_of_the_paper_preset_shows_stages_and_settings_and_makes_nothing(tmp_path: Path) -> None:
+    done = evolve("--preset", "paper", "--output", str(tmp_path / "e"), "--dry-run", "--rounds", "4")
+    assert done.returncode == 0, done.stderr
+    assert "round4/more" in done.stdout
+    assert "plans.3.more.rollouts: 128" in done.stdout
+    assert "engine: vllm" in done.stdout
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("--rounds", "0"), ("rounds is 0", "at least 1")),
+        (("--preset", "papr"), ("'papr'", "did you mean paper?")),
+        (("--until", "round9"), ("'round9'", "round1")),
+        (("--set", "base=/no/such/model"), ("/no/such/model", "--set base=PATH")),
+        (("--set", "sft.epoch=3"), ("sft.epoch", "epochs")),
+    ],
+)
+def test_mistakes_on_the_command_line_are_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
+    done = evolve("--output", str(tmp_path / "e"), *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert all(part in done.stderr for part in parts), done.stderr
+    assert not (tmp_path / "e").exists()
