@@ -15,6 +15,7 @@ from rstar_eval.solver.backends.engine import Sampling, no_room
 from rstar_eval.solver.backends.hf_cache import register_attention
 from rstar_eval.solver.backends.hf_decoder import Decoder
 from rstar_eval.solver.backends.hf_text import pieces_of
+from rstar_eval.solver.backends.prompt_tokens import encode
 from rstar_eval.solver.backends.spec import PolicySpec
 from rstar_eval.solver.types import Prompt, SampleResult
 
@@ -57,12 +58,7 @@ class HFEngine:
     def encode(self, prompt: Prompt) -> list[int]:
         """Return the tokens of a prompt: its raw text, or its messages in the model's chat template with the
         assistant's prefix behind them."""
-        if prompt.raw is not None:
-            return [int(token) for token in self._tokenizer(prompt.raw)["input_ids"]]
-        messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
-        text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        encoded = self._tokenizer(text + prompt.assistant_prefix, add_special_tokens=False)
-        return [int(token) for token in encoded["input_ids"]]
+        return encode(self._tokenizer, prompt)
 
     async def warm(self, prompts: Sequence[Prompt]) -> None:
         """Compute the tokens that all `prompts` share once."""

@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rstar_eval.embedded import model_path
 from rstar_eval.errors import BackendError
 from rstar_eval.solver.backends.engine import Sampling, cut_at_stop, no_room
-from rstar_eval.solver.backends.hf import check_folder
+from rstar_eval.solver.backends.hf import check_folder, load_tokenizer
 from rstar_eval.solver.backends.prompt_tokens import encode
 from rstar_eval.solver.backends.spec import PolicySpec
 from rstar_eval.solver.backends.vllm_keeper import DEFAULT_RESTARTS, EngineKeeper, Gate
@@ -161,8 +162,9 @@ async def load(spec: PolicySpec, stat_loggers: Sequence[Any] = ()) -> tuple[VLLM
     UserError if vLLM is missing, the folder is none, or vLLM does not start with it (with vLLM's reason).
     """
     check_installed()
-    path = Path(spec.target).expanduser()
+    path = model_path(spec.target)
     check_folder(path)
+    tokenizer = await asyncio.to_thread(load_tokenizer, path)
     await asyncio.to_thread(quiet)
     settings = read_settings(path, spec)
     keeper = EngineKeeper(
@@ -170,7 +172,6 @@ async def load(spec: PolicySpec, stat_loggers: Sequence[Any] = ()) -> tuple[VLLM
     )
     running = await keeper.open()
     try:
-        tokenizer = running.get_tokenizer()
         config = running.vllm_config
         context = int(config.model_config.max_model_len)
         parallel = int(config.scheduler_config.max_num_seqs)

@@ -20,6 +20,8 @@ CPU_BLOCK = 32
 vLLM's default there, 128 tokens."""
 CPU_BATCH = 2048
 """Tokens computed at once on a CPU, at least: vLLM's own default there."""
+SEQUENCES = 256
+"""Sequences computed at once where only their tokens are limited: vLLM wants no more sequences than tokens."""
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM can make room for."""
 
@@ -150,7 +152,7 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
         "enable_log_requests": False,
         "trust_remote_code": False,
         "max_model_len": settings.context,
-        "max_num_seqs": settings.parallel,
+        "max_num_seqs": settings.parallel or (min(settings.batch, SEQUENCES) if settings.batch else None),
         "max_num_batched_tokens": settings.batch,
         "block_size": settings.block or (CPU_BLOCK if on_cpu else None),
         "gpu_memory_utilization": settings.memory,
