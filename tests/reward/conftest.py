@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,16 @@ def save_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
+HEADS = [4, 2]
+"""Attention heads, and key-value heads, of the models that are made."""
+
+
 def config(tokenizer: Any, kind: str = "Qwen2", **more: Any) -> Any:
     import transformers
 
     return getattr(transformers, f"{kind}Config")(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=1024, initializer_range=0.4,
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=HEADS[0], num_key_value_heads=HEADS[1], max_position_embeddings=1024, initializer_range=0.4,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **more,
     )  # fmt: skip
 
@@ -93,7 +98,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def get(kind: str) -> Path:
         if kind not in made:
             made[kind] = tmp_path_factory.mktemp(kind)
-            build(kind, made[kind])
+            before = HEADS[:]
+            try:
+                if kind.endswith("-vllm"):  # whose CPU attention wants heads of 32
+                    HEADS[:] = [1, 1]
+                build(kind.removesuffix("-vllm"), made[kind])
+            finally:
+                HEADS[:] = before
         return made[kind]
 
     return get
@@ -149,17 +160,25 @@ class Kit:
 
     def __init__(self, models: Callable[[str], Path]) -> None:
         self.models = models
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._hosted: dict[str, Any] = {}
 
     def spec(self, kind: str) -> str:
         """Return a reward spec for the kind, on one CPU thread."""
         if kind == "scripted":
             return kind
-        scheme = {"bilinear": "ppm"}.get(kind, kind if kind in ("ppm", "orm", "pqm", "official") else "prm")
-        more = f"&kind={kind}" if scheme == "prm" else ""
+        family = kind.removesuffix("-vllm")
+        scheme = {"bilinear": "ppm"}.get(family, family if family in ("ppm", "orm", "pqm", "official") else "prm")
+        more = f"&kind={family}" if scheme == "prm" else ""
+        if kind != family:
+            return f"{scheme}:{self.models(kind)}?engine=vllm&kv_gib=0.25&threads=1{more}"
         return f"{scheme}:{self.models(kind)}?device=cpu&dtype=float32&threads=1{more}"
 
     def use(self, spec: str, use: Callable[[Any], Awaitable[Any]]) -> Any:
-        """Make the reward model, use it, close it."""
+        """Make the reward model, use it, close it. One on vLLM, which takes long to start, lives on, in a loop of its
+        own, until it is closed in `use` or another one is asked for."""
+        if "engine=vllm" in spec:
+            return self._use_hosted(spec, use)
 
         async def go() -> Any:
             reward = await make_reward(spec)
@@ -169,6 +188,35 @@ class Kit:
                 await reward.close()
 
         return asyncio.run(go())
+
+    def _use_hosted(self, spec: str, use: Callable[[Any], Awaitable[Any]]) -> Any:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, daemon=True).start()
+
+        async def go() -> Any:
+            if spec not in self._hosted:
+                await self._end_hosted()
+                self._hosted[spec] = await make_reward(spec)
+                close = self._hosted[spec].close
+
+                async def closing() -> None:
+                    self._hosted.pop(spec, None)
+                    await close()
+
+                self._hosted[spec].close = closing
+            return await use(self._hosted[spec])
+
+        return asyncio.run_coroutine_threadsafe(go(), self._loop).result(timeout=1200)
+
+    async def _end_hosted(self) -> None:
+        for reward in list(self._hosted.values()):
+            await reward.close()
+
+    def end(self) -> None:
+        if self._loop is not None:
+            asyncio.run_coroutine_threadsafe(self._end_hosted(), self._loop).result(timeout=120)
+            self._loop.call_soon_threadsafe(self._loop.stop)
 
     def scores(self, spec: str, question: str, texts: Sequence[str]) -> list[float]:
         async def use(reward: Any) -> list[float]:
@@ -180,5 +228,7 @@ class Kit:
 
 
 @pytest.fixture(scope="session")
-def kit(models: Callable[[str], Path]) -> Kit:
-    return Kit(models)
+def kit(models: Callable[[str], Path]) -> Iterator[Kit]:
+    kit = Kit(models)
+    yield kit
+    kit.end()

@@ -13,10 +13,11 @@ import pytest
 from rstar_eval.errors import BackendError
 
 KINDS = ["scripted", "ppm", "orm", "pqm", "bilinear", "official", "qwen", "math-shepherd", "skywork", "rlhflow"]
-REAL = KINDS[1:]
+VLLM = [pytest.param(kind, marks=pytest.mark.vllm) for kind in ("ppm-vllm", "qwen-vllm", "rlhflow-vllm")]
+REAL = [*KINDS[1:], *VLLM]
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, *VLLM])
 def spec(request: pytest.FixtureRequest, kit: Any) -> str:
     return str(kit.spec(request.param))
 
@@ -109,7 +110,7 @@ def test_description_is_plain_and_names_the_weights(kit: Any, spec: str) -> None
         assert described["reward"] == spec
         if spec != "scripted":
             assert len(described["sha256"]) == 64
-            assert described["engine"] == "transformers"
+            assert described["engine"] == ("vllm" if "engine=vllm" in spec else "transformers")
             assert described["value"]
         await reward.close()
         await reward.close()
