@@ -22,17 +22,17 @@ from rstar_eval.solver.backpropagate import FAILURE, SUCCESS, backpropagate, upd
 from rstar_eval.solver.context import SearchContext, run_code, sample, score
 from rstar_eval.solver.expand import step_room
 from rstar_eval.solver.formats.rstar import (
-    ANSWER,
     CODE,
     END_ANSWER,
     END_CODE,
     END_OUTPUT,
-    END_STEP,
     OUTPUT,
-    boxed,
 )
+from rstar_eval.solver.reference_text import boxed_answer, code_lines, program
 from rstar_eval.solver.tree import Node, add_child, prefix_of, to_trajectory, walk
-from rstar_eval.solver.types import SearchEnd, Trajectory
+from rstar_eval.solver.types import Completion, SearchEnd, Trajectory
+
+_UNPARSED = frozenset({"SyntaxError", "IndentationError", "TabError"})
 
 
 @dataclass(slots=True)
@@ -90,6 +90,9 @@ async def grow(context: SearchContext, tree: ReferenceTree, rollouts: int) -> Se
                 if room < 1:
                     return "budget"
                 await _expand(context, tree, node, rollout, room)
+                if not node.children:  # the policy gave nothing: the authors ask again and again
+                    node.children = None
+                    break
             following = select_first(node, context.config.c_puct)
             if following is None:
                 node.closed = True
@@ -122,17 +125,16 @@ async def _expand(context: SearchContext, tree: ReferenceTree, node: Node, rollo
     config = context.config
     prefix = prefix_of(node)
     completions = await sample(context, prefix, config.candidates, context.seed(node.tag, "sample"), room)
-    kept: dict[str, tuple[str, int]] = {}
+    kept: dict[str, Completion] = {}
     samples: Counter[str] = Counter()
     for one in completions:
-        kept.setdefault(one.text.strip(), (one.text + (one.stop or ""), one.tokens))
-        samples[one.text.strip()] += 1
-    steps = [(text, tokens, samples[key]) for key, (text, tokens) in kept.items()]
-    answered = [step for step in steps if step[0].endswith(END_ANSWER)]
+        kept.setdefault(one.text, one)
+        samples[one.text] += 1
+    answered = [one for one in kept.values() if one.stop == END_ANSWER]
     node.children = []
-    for text, tokens, count in answered[:1] or steps:
-        child = await _attach(context, node, text, tokens)
-        child.samples = count
+    for one in answered[:1] or kept.values():
+        child = await _attach(context, node, one.text + (one.stop or ""), one.tokens)
+        child.samples = samples[one.text]
         if child.end is not None and child.end != "answer":
             update(child, tree.wrong)
         elif child.end == "answer" and context.tools.outcome is not None:
@@ -165,13 +167,19 @@ async def _value(context: SearchContext, tree: ReferenceTree, node: Node, prefix
 async def _attach(context: SearchContext, parent: Node, text: str, tokens: int) -> Node:
     """Append a candidate, run its code unless it is an answer, and mark the end of its path."""
     config = context.config
-    if "boxed" in text:
-        child = add_child(parent, text, "answer", tokens=tokens)
-        child.end, child.answer, child.closed = "answer", boxed(text), True
-        return child
     closes = END_CODE in text
-    child = add_child(parent, text, "final_code" if closes else "code", code=program(text), tokens=tokens)
-    output = (await _output(context, parent, child)).rstrip()
+    if "boxed" in text:
+        answer = boxed_answer(text)
+        child = add_child(parent, text, "answer" if answer else "final_code" if closes else "code", tokens=tokens)
+        if answer:
+            child.end, child.answer = "answer", answer
+        else:  # a step without code and without an error
+            child.errors, child.error, child.block_output = 0, parent.error, parent.block_output
+            child.end = "depth" if child.depth > config.max_depth else None
+        child.closed = child.end is not None
+        return child
+    child = add_child(parent, text, "final_code" if closes else "code", tokens=tokens)
+    output = (await _output(context, child)).strip()
     child.output = output
     child.errors = parent.errors + 1 if "error" in output.lower() else 0
     if closes:
@@ -186,30 +194,42 @@ async def _attach(context: SearchContext, parent: Node, text: str, tokens: int) 
     return child
 
 
-async def _output(context: SearchContext, parent: Node, child: Node) -> str:
-    """Return what the block's program up to `child` prints, or the message of the exception that stops it."""
-    if parent.kind == "final_code" or parent.parent is None:
-        child.handle = None  # a new block, a new program
-    elif parent.error:
-        child.status, child.error = parent.status, parent.error
-        return child.error
-    else:
-        child.block_output = parent.block_output
-    run = await run_code(context, child.handle, child.code)
+async def _output(context: SearchContext, child: Node) -> str:
+    """Return what the block's program up to `child` prints, or the message of the exception that stops it.
+
+    A step runs on the state of the one before it. The whole block runs from its beginning where that is not the same
+    as running its program: after a failed step, where the step's own text does not parse (a statement may be spread
+    over steps, and the message counts the program's lines), and where a `<code>` mark comes late.
+    """
+    assert child.parent is not None, "the root has no code"
+    block = _block(child)
+    marked = any(CODE in step.text for step in block[:-1])
+    child.code = code_lines(child.text, begun=True) if marked else program(child.text)
+    late = CODE in child.text and not marked
+    run = None
+    if len(block) > 1 and not child.parent.error and not late:
+        run = await run_code(context, child.parent.handle, child.code)
+        printed = child.parent.block_output + run.output
+    if run is None or run.error_type in _UNPARSED:
+        run = await run_code(context, None, program("".join(step.text for step in block)))
+        printed = run.output
     child.status = run.status
     if run.status != "ok":
         child.error = f"{run.error_type or 'Error'}: {run.error or run.status}"
         return child.error
-    child.handle = run.node
-    child.block_output += run.output
-    return child.block_output
+    child.handle, child.block_output = run.node, printed
+    return printed
 
 
-def program(text: str) -> str:
-    """Return the Python source of a step: its text without the marks."""
-    for mark in (CODE, END_STEP, END_CODE, ANSWER, END_ANSWER):
-        text = text.replace(mark, "")
-    return text
+def _block(child: Node) -> list[Node]:
+    """Return the steps of the code block that `child` is in, up to it: those after the last that closed a block."""
+    steps = [child]
+    at = child.parent
+    while at is not None and at.parent is not None and END_CODE not in at.text and END_OUTPUT not in at.text:
+        if "boxed" not in at.text:  # such a step has no code
+            steps.append(at)
+        at = at.parent
+    return steps[::-1]
 
 
 def wrapped(output: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Any, Literal, TextIO
 
 from rstar_eval.errors import BackendError, UserError
 from rstar_eval.serial import from_data
-from rstar_eval.solver.backends.scripted import Candidate, ScriptedPolicy
 from rstar_eval.solver.choose import Choosing
 from rstar_eval.solver.concurrent import together
 from rstar_eval.solver.config import SearchConfig
@@ -29,7 +28,7 @@ from rstar_eval.solver.reference import ReferenceTree, grow
 from rstar_eval.solver.reference_data import ended_paths, fine_tuning_picks, preference_pairs
 from rstar_eval.solver.reward.scripted import ScriptedReward, table
 from rstar_eval.solver.tree import Node, walk
-from rstar_eval.solver.types import Question, SampleRequest
+from rstar_eval.solver.types import Completion, Question, SampleRequest, SampleResult
 
 DEPTH_MESSAGE = "Fail to sove the problem within limited steps."
 ERRORS_MESSAGE = "Too many consecutive steps have code errors."
@@ -126,7 +125,7 @@ def replay_cases(path: Path, semantics: str, out: TextIO, executor: Executor | N
 def read_cases(path: Path) -> Iterator[Case]:
     """Yield the cases of a JSON Lines file. UserError naming the file and the line if it is missing or malformed."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # texts may hold other line separators
     except OSError as error:
         raise UserError(
             f"cannot read {path}: {error.strerror}", "give a JSON Lines file of scripted searches"
@@ -188,7 +187,7 @@ async def replay(case: Case, executor: Executor) -> tuple[list[str], int]:
         return answer == case.ground_truth
 
     tools = Tools(
-        policy=ScriptedPolicy("replay", RStarFormat(), _script(case), {}),
+        policy=CasePolicy(case),
         executor=executor,
         reward=None if case.mode == "sample" else ScriptedReward("replay", table({case.question: case.reward})),
         group=_by_text,
@@ -217,14 +216,27 @@ async def replay(case: Case, executor: Executor) -> tuple[list[str], int]:
     return differences, sum(1 for _ in walk(tree.root))
 
 
-def _script(case: Case) -> Callable[[SampleRequest, int], Candidate]:
-    def script(request: SampleRequest, i: int) -> Candidate:
-        candidates = case.policy.get(request.prefix, [])
-        if i >= len(candidates):
-            raise BackendError(f"no candidate {i} after {request.prefix[-60:]!r}")
-        return candidates[i]
+class CasePolicy:
+    """Plays a case's candidates back: at each place those that it lists, `n` at most."""
 
-    return script
+    name = "replay"
+
+    def __init__(self, case: Case) -> None:
+        self.format, self._candidates = RStarFormat(), case.policy
+
+    async def sample(self, request: SampleRequest) -> SampleResult:
+        """Return the candidates after `request.prefix`. BackendError if the case does not know that place."""
+        if request.prefix not in self._candidates:
+            raise BackendError(f"no candidates after {request.prefix[-60:]!r}")
+        found = self._candidates[request.prefix][: request.n]
+        return SampleResult(tuple(Completion(text, "stop" if stop else "eos", stop) for text, stop in found))
+
+    def describe(self) -> Mapping[str, object]:
+        """Return the name."""
+        return {"policy": self.name}
+
+    async def close(self) -> None:
+        """Do nothing."""
 
 
 def _by_text(answers: Sequence[str]) -> list[int]:

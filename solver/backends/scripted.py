@@ -171,7 +171,7 @@ def playback(path: Path) -> Script:
     policies: dict[str, dict[str, list[Candidate]]] = {}
     number = 0
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8").split("\n"):
             number += 1
             if line.strip():
                 record = json.loads(line)

@@ -6,8 +6,9 @@ import pytest
 
 from rstar_eval.errors import UserError
 from rstar_eval.solver.config import SearchConfig
-from rstar_eval.solver.reference import program, reference, select_first
+from rstar_eval.solver.reference import reference, select_first
 from rstar_eval.solver.reference_data import ended_paths, fine_tuning_picks, preference_pairs
+from rstar_eval.solver.reference_text import boxed_answer, program
 from rstar_eval.solver.tree import Node, add_child, walk
 
 
@@ -90,9 +91,43 @@ def test_the_face_runs_it(bench):
     assert result.tree is not None
 
 
-def test_a_program_is_the_step_without_its_marks():
-    assert program("<code>\nx = 1\n<end_of_step>") == "\nx = 1\n"
-    assert program("\nprint(1)\n<end_of_code>") == "\nprint(1)\n"
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("<code>\nx = 1\n<end_of_step>", "x = 1"),
+        ("<code>\nx = 1\n<end_of_step>\nprint(x)\n<end_of_code>", "x = 1\n\nprint(x)"),
+        ("<code>x = 1\ny = 2\n", "y = 2"),  # the mark takes its line with it
+        ("<code>\nx = 1\nprint(x)<end_of_code>", "x = 1"),
+        ("<code>\n<end_of_code>", ""),
+        ("\nx = 1\n<end_of_step>", "x = 1"),  # no <code>: all of it
+        ("\nprint(1)\n<end_of_code>", "print(1)\n<end_of_code>"),
+        ("<answer>5.<end_of_answer>", "<answer>5.<end_of_answer>"),
+    ],
+)
+def test_the_program_of_a_block_is_what_stands_between_its_marks(text, code):
+    assert program(text) == code
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"so \boxed{5}.", "5"),
+        (r"\boxed{1} or \boxed{ \frac{1}{2} }<end_of_answer>", r"\frac{1}{2}"),
+        (r"\boxed{5\text{ cm}}", "5cm"),
+        (r"\boxed{1\text{ and }2}", "12"),
+        ("the boxed value is 5", "the boxed value is 5"),
+        (r"\boxed 5", r"\boxed 5"),
+        (r"\boxed{}", ""),
+        (r"\boxed{5", "boxed{5"),  # never closed, at the very beginning
+        (r"a long way to \boxed{5", ""),
+        (r"xx \boxed{1}{2", "1"),
+        (r"\boxed{\text{a}", "a}"),
+        ("boxed \\text{a", "[invalid]"),
+        ("\u2028boxed\x0b\u4e2d", "boxed\x0b\u4e2d"),
+    ],
+)
+def test_answers_are_read_as_the_authors_read_them(text, answer):
+    assert boxed_answer(text) == answer
 
 
 def family(root, *specs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rstar_eval.errors import UserError
-from rstar_eval.solver.replay import read_cases, replay_cases, same
+from rstar_eval.solver.replay import read_cases, replay, replay_cases, same
 
 FIRST = "<code>\n# Step 1\nx = 7\n<end_of_step>"
 PRINTED = "\n# Print\nprint(x)\n<end_of_code>"
@@ -170,3 +171,67 @@ def test_cases_are_read_into_records(tmp_path):
 )
 def test_numbers_are_compared_within_their_rounding(one, other, equal):
     assert same(one, other) is equal
+
+
+def odd_case(policy: dict[str, list[list[str | None]]], tree: dict[str, dict[str, object]]) -> dict[str, object]:
+    """A case of one rollout without a reward model, where only the tree matters."""
+    config = {"n": 3, "rollouts": 1, "max_depth": 4, "c_puct": 2.0, "errors_threshold": 2, "need_value": False}
+    return {
+        "id": "odd", "mode": "sample", "config": config, "question": "q\u2028\x85\x0b", "ground_truth": "7",
+        "policy": policy, "reward": {}, "tree": tree, "rollout_best": {},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("policy", "tree"),
+    [
+        pytest.param(
+            {"": [["<code>\nx = 1\n", "<end_of_step>"], ["<code>\nx = 1\n ", "<end_of_step>"]]},
+            {
+                "0": node(0, 0, "", value=0),
+                "0.1": node(0, 0, "<code>\nx = 1\n<end_of_step>", value=0),
+                "0.2": node(0, 0, "<code>\nx = 1\n <end_of_step>", value=0),
+            },
+            id="texts that differ by a blank are two candidates",
+        ),
+        pytest.param(
+            {"": [["<code>\nx = 1\n", "<end_of_step>"]] * 2 + [["<code>\nx = 1\n", "<end_of_code>"]]},
+            {"0": node(0, 0, "", value=0), "0.1": node(0, 0, "<code>\nx = 1\n<end_of_step>", value=0)},
+            id="the same text is one candidate whatever stopped it",
+        ),
+        pytest.param({"": []}, {"0": node(0, 0, "", value=0)}, id="nothing sampled leaves the node as it was"),
+        pytest.param(
+            {"": [["we box nothing: \\boxed{}.", "<end_of_step>"]], "we box nothing: \\boxed{}.<end_of_step>": []},
+            {"0": node(0, 0, "", value=0), "0.1": node(0, 0, "we box nothing: \\boxed{}.<end_of_step>", value=0)},
+            id="an empty box is a step without code",
+        ),
+        pytest.param(
+            {"": [["# a boxed value", "<end_of_step>"]]},
+            {"0": node(1, -1, ""), "0.1": node(1, -1, "# a boxed value<end_of_step>", "# a boxed value<end_of_step>")},
+            id="the word boxed alone makes an answer of the whole step",
+        ),
+        pytest.param(
+            {"": [["<code>\n# \u4e2d \U0001f642 \u00e9\nprint(7)\n", "<end_of_code>"]]},
+            {
+                "0": node(0, 0, "", value=0),
+                "0.1": node(
+                    0,
+                    0,
+                    "<code>\n# \u4e2d \U0001f642 \u00e9\nprint(7)\n<end_of_code>\n<output>7<end_of_output>",
+                    value=0,
+                ),
+            },
+            id="unicode and line separators are text",
+        ),
+    ],
+)
+def test_odd_candidates_are_taken_as_the_authors_take_them(tmp_path, executor, policy, tree):
+    policy = dict(policy)
+    for one in tree.values():
+        policy.setdefault(str(one["text"]), [])
+    path = tmp_path / "odd.jsonl"
+    path.write_text(json.dumps(odd_case(policy, tree), ensure_ascii=False), encoding="utf-8")
+    (read,) = read_cases(path)
+    assert read.question == "q\u2028\x85\x0b"
+    differences, _ = asyncio.run(replay(read, executor))
+    assert differences == []
