@@ -1,0 +1,109 @@
+"""The untrained mini model, shipping an evolution's checkpoints, and specs that name embedded ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rstar_eval import embedded
+from rstar_eval.errors import UserError
+
+pytest.importorskip("torch")
+
+from rstar_eval.training.mini_base import bootstrap_rows, write_untrained
+from rstar_eval.training.ship import ship
+from rstar_eval.training.teacher import Author
+
+PASS1 = {"n": 400, "accuracy": 0.25, "interval": [0.21, 0.295], "levels": {"1": 0.5, "2": 0.1}, "tokens": 9}
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mini") / "untrained"
+    assert write_untrained(folder, 7) == 606_080
+    return folder
+
+
+def test_untrained_model_is_a_plain_qwen2_checkpoint_made_by_its_seed(untrained: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from rstar_eval.solver.backends.hf import weights_hash
+
+    model = AutoModelForCausalLM.from_pretrained(untrained, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(untrained, local_files_only=True)
+    assert type(model).__name__ == "Qwen2ForCausalLM"
+    # Loaded beside a Qwen2 configuration a tokenizer gets Qwen2's rules; ours must mean the same under them.
+    assert len(tokenizer("Ben has 12 coins.<code>\nben = 12\n<end_of_step>")["input_ids"]) == 12
+    assert model.config.eos_token_id == tokenizer.eos_token_id
+    write_untrained(tmp_path / "same", 7)
+    write_untrained(tmp_path / "other", 8)
+    assert weights_hash(tmp_path / "same") == weights_hash(untrained)
+    assert weights_hash(tmp_path / "other") != weights_hash(untrained)
+
+
+def test_bootstrap_rows_avoid_the_pool_and_say_where_they_come_from() -> None:
+    rows = bootstrap_rows(40, 1, Author(), ())
+    avoided = {row.question for row in rows[:20]}
+    assert not avoided & {row.question for row in bootstrap_rows(40, 1, Author(), avoided)}
+    assert {row.source.run for row in rows} == {"bootstrap author"}
+    assert all(row.response.startswith("<code>\n# Find") for row in rows)
+
+
+@pytest.fixture
+def evolution(untrained: Path, tmp_path: Path) -> Path:
+    """A folder that looks like a finished evolution of one round, with an untrained model in every place."""
+    folder = tmp_path / "evolution"
+    for place in ("base/policy", "round1/policy", "round1/ppm", "round1/judges/pqm", "round1/judges/orm"):
+        (folder / place).mkdir(parents=True)
+        for file in untrained.iterdir():
+            (folder / place / file.name).write_bytes(file.read_bytes())
+        (folder / place / "training.json").write_text("{}")
+    settings = {"name": "mini", "seed": 5, "base": "", "task": "mini_validation", "ppm": {"head": "token_bilinear"}}
+    held = {"held_out": {"accuracy": 0.75}}
+    stages = {
+        "base": {}, "round0/evaluate": {"pass1": {**PASS1, "accuracy": 0.125}}, "round1/evaluate": {"pass1": PASS1},
+        "round1/train": {"ppm": held}, "round1/judges": {"pqm": held, "orm": held},
+    }  # fmt: skip
+    (folder / "state.json").write_text(json.dumps({"schema": 1, "settings": settings, "stages": stages}))
+    return folder
+
+
+def test_shipped_checkpoints_are_half_precision_with_cards(evolution: Path, untrained: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    assert ship(evolution, tmp_path / "out") == ["orm", "ppm", "pqm", "r0", "r1"]
+    for name in ("orm", "ppm", "pqm", "r0", "r1"):
+        folder = tmp_path / "out" / name
+        assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float16}
+        assert sum(file.stat().st_size for file in folder.iterdir()) < 1_500_000
+        assert not (folder / "training.json").exists()
+        assert "rstar-eval evolve --preset mini --output DIR --seed 5 --rounds 1" in (folder / "README.md").read_text()
+    original, shipped = load_file(untrained / "model.safetensors"), load_file(tmp_path / "out/r1/model.safetensors")
+    for key, tensor in original.items():
+        assert torch.allclose(tensor, shipped[key].float(), atol=1e-3)
+    assert "0.250" in (tmp_path / "out/r1/README.md").read_text()
+    assert "0.125" in (tmp_path / "out/r0/README.md").read_text()
+    assert '"accuracy": 0.75' in (tmp_path / "out/ppm/README.md").read_text()
+
+
+def test_an_evolution_without_a_finished_round_is_not_shipped(evolution: Path, tmp_path: Path) -> None:
+    state = json.loads((evolution / "state.json").read_text())
+    del state["stages"]["round1/evaluate"]
+    (evolution / "state.json").write_text(json.dumps(state))
+    with pytest.raises(UserError, match="no finished round"):
+        ship(evolution, tmp_path / "out")
+    with pytest.raises(UserError, match="holds no evolution"):
+        ship(tmp_path, tmp_path / "out")
+
+
+def test_specs_name_embedded_checkpoints(untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "r0").symlink_to(untrained)
+    monkeypatch.setattr(embedded, "_folder", lambda: tmp_path)
+    assert embedded.checkpoints() == ("r0",)
+    assert embedded.model_path("embedded/r0") == tmp_path / "r0"
+    assert embedded.model_path("some/where") == Path("some/where")
+    with pytest.raises(UserError, match=r"no embedded checkpoint 'r9'.*r0"):
+        embedded.model_path("embedded/r9")
