@@ -23,7 +23,7 @@ from rstar_eval.solver.concurrent import together
 from rstar_eval.solver.config import SearchConfig
 from rstar_eval.solver.context import SearchContext, Tools
 from rstar_eval.solver.formats.rstar import RStarFormat
-from rstar_eval.solver.protocols import Executor
+from rstar_eval.solver.protocols import Executor, StepFormat
 from rstar_eval.solver.reference import ReferenceTree, grow
 from rstar_eval.solver.reference_data import ended_paths, fine_tuning_picks, preference_pairs
 from rstar_eval.solver.reward.scripted import ScriptedReward, table
@@ -222,7 +222,8 @@ class CasePolicy:
     name = "replay"
 
     def __init__(self, case: Case) -> None:
-        self.format, self._candidates = RStarFormat(), case.policy
+        self.format: StepFormat = RStarFormat()
+        self._candidates = case.policy
 
     async def sample(self, request: SampleRequest) -> SampleResult:
         """Return the candidates after `request.prefix`. BackendError if the case does not know that place."""
