@@ -74,7 +74,10 @@ class NameParser(Cursor, ABC):
         if token.kind == "name" and len(token.value) > 1 and token.value not in GREEK and token.value != "pi":
             self.tokens[self.position] = Token("name", token.value[1:])
             return self.letter(token.value[0])
-        return self.atom()
+        self.deeper()
+        node = self.atom()
+        self.depth -= 1
+        return node
 
     # functions
 

@@ -26,6 +26,7 @@ _DOMAINS = {
     "setC": "complex", "positive": "positive", "negative": "negative", "nonnegative": "nonnegative",
     "nonzero": "nonzero",
 }  # fmt: skip
+_LONGEST = 20
 _STARTS = words("for where forall with any")
 _GLUED = re.compile(
     r"(?:for|where|any)(?:for|where|all|any|every|each|some|an|a|is|are|positive|nonnegative|nonzero|(?:real|complex|rational)"
@@ -46,10 +47,11 @@ NONE = Qualifier(frozenset(), frozenset())
 
 def split_qualifier(tokens: Sequence[Token]) -> tuple[Sequence[Token], Qualifier]:
     """Split a trailing qualifier from an answer. Returns all tokens and NONE if there is none."""
-    depth = 0
-    for index, token in enumerate(tokens):
+    first = max(1, len(tokens) - _LONGEST)
+    depth = sum((token.kind == "open") - (token.kind == "close") for token in tokens[:first])
+    for index, token in enumerate(tokens[first:], first):
         depth += (token.kind == "open") - (token.kind == "close")
-        if depth or not index:
+        if depth:
             continue
         start = index + 1 if token.value == "," else index
         found = _read(tokens[start:], token.value == ",")
@@ -62,7 +64,7 @@ def split_qualifier(tokens: Sequence[Token]) -> tuple[Sequence[Token], Qualifier
 def _read(tokens: Sequence[Token], after_comma: bool) -> Qualifier | None:
     """Read tokens as a qualifier, all of them; after a comma `k in Z` is one, elsewhere it needs a word."""
     tokens = [token for token in tokens if token.value not in (",", ".", "{", "}")]
-    if not tokens or len(tokens) > 16:
+    if not tokens:
         return None
     first = tokens[0]
     membership = after_comma and len(tokens) > 2 and tokens[1].value == "in" and len(first.value) == 1

@@ -70,6 +70,8 @@ def _read(text: str, separators: bool) -> Reading:
         values = _values(normal, list(stated), separators)
     except LimitExceeded as error:
         return Reading("", text, "", (), error.limit)
+    except RecursionError:
+        return Reading("", text, "", (), "nesting")
     return Reading(normal, spelled(tokens), compact(plain_text(tokens)), values, "", qualifier)
 
 
