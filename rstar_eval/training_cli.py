@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -51,6 +52,8 @@ def train(
     config = named(preset, chosen, **parse_settings(settings or []))
     trained = run(chosen, read_rows(data, ROWS_OF[chosen]), base, output, config, progress=True)
     found = trained.manifest
+    if os.environ.get("RANK", "0") != "0":  # another process of the same training speaks
+        return
     typer.echo(
         f"{kind}: {found['steps']} steps, {found['tokens']:,} tokens, {found['rows']['trained']} rows "
         f"({found['too_long']} too long, {found['rows']['held_out']} held out) -> {trained.path}",

@@ -14,8 +14,8 @@ from rstar_eval.errors import UserError, nearest
 from rstar_eval.training.config import TrainConfig
 from rstar_eval.training.evolve_config import EvolveConfig, evolve_preset
 
-BYTES_A_NODE = 33.0
-"""Compressed bytes of a stored tree's node: measured on 321 trees of the mini world (docs/training.md)."""
+BYTES_A_NODE = 31.0
+"""Compressed bytes of a stored tree's node: measured on trees of the mini world (docs/training.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ def mini_facts(config: EvolveConfig) -> Facts:
         solution=70,
         question=60,
         steps=5,
-        distinct=0.27,
-        reach=0.24,
+        distinct=0.29,
+        reach=0.27,
         unsolved=(0.48, 0.34, 0.27, 0.21),
         pairs=3,
         rate=9_000,
@@ -110,11 +110,11 @@ def mini_facts(config: EvolveConfig) -> Facts:
         device="CPU thread",
         sources={
             "problems": "the preset's pool",
-            "solution": "14 tokens a step, measured on 321 trees",
+            "solution": "14 tokens a step, measured on 368 trees",
             "question": "prototype: 24 to 90 tokens",
             "steps": "the mini world's levels: 1 to 4 operations and the answer",
-            "distinct": "measured on 321 trees: 2.2 of 8 candidates differ",
-            "reach": "measured on 321 trees: 10.8 expansions of at most 45",
+            "distinct": "measured on 368 trees of 8 candidates",
+            "reach": "measured on 368 trees of 12 rollouts: 12.0 expansions of at most 45",
             "unsolved": "prototype: .52, .66, .73, .79 solved",
             "pairs": "the preset's cap on step pairs",
             "rate": "prototype: 9 to 11 thousand a second",

@@ -138,6 +138,8 @@ def make_trainer(
         logging_nan_inf_filter=False,
         report_to="none",
         disable_tqdm=not progress,
+        # Without a language-model head's loss its weights get no gradient, unless they are the embeddings too.
+        ddp_find_unused_parameters=hasattr(model, "bilinear"),
         dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
         use_cpu=not torch.cuda.is_available(),

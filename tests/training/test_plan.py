@@ -23,7 +23,7 @@ def test_a_round_of_the_paper_by_hand() -> None:
     assert facts.problems == 747_000
     assert first.tokens == pytest.approx(747_000 * 33 * 8 * solution / 5)
     assert second.search_hours == pytest.approx(4320)
-    assert second.tree_bytes == pytest.approx(747_000 * 57 * 8 * 33)
+    assert second.tree_bytes == pytest.approx(747_000 * 57 * 8 * 31)
     solved = 747_000 * 0.666
     assert second.training_tokens == pytest.approx(solved * (120 + solution) * (2 * 2 + 4 * 2))
 
