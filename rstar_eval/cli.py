@@ -73,6 +73,14 @@ def run(
             help="Only these problems: ids, beginnings of ids, or indices, separated by commas.", show_default="all"
         ),
     ] = None,
+    candidates: Annotated[int | None, typer.Option(help="Steps sampled at an expansion.", show_default="4")] = None,
+    max_tokens_per_problem: Annotated[
+        int | None,
+        typer.Option(help="Completion tokens a problem may cost, whatever the strategy.", show_default="no limit"),
+    ] = None,
+    early_stop: Annotated[
+        bool | None, typer.Option("--early-stop", help="End a problem once its vote is decided.", show_default="off")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all random choices.", show_default="0")] = None,
     preset: Annotated[str | None, typer.Option(help="Named settings: mini or paper.", show_default="none")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.", show_default="none")] = None,
@@ -115,7 +123,8 @@ def run(
     given = {
         "tasks": task, "rollouts": rollouts, "trees": trees, "strategy": strategy, "policy": policy, "reward": reward,
         "grader": grader, "limit": limit, "ids": ids, "seed": seed, "isolation": isolation, "concurrency": concurrency,
-        "keep_trees": keep_trees, "data_dir": str(data_dir) if data_dir else None,
+        "keep_trees": keep_trees, "data_dir": str(data_dir) if data_dir else None, "candidates": candidates,
+        "max_tokens_per_problem": max_tokens_per_problem, "early_stop": early_stop,
     }  # fmt: skip
     flags = {key: value for key, value in given.items() if value is not None}
     if context.invoked_subcommand is not None:
