@@ -15,7 +15,8 @@ lock-step  The same searches with a barrier: no search goes on until the generat
 
 Printed are the medians of the rounds: tokens/s of each, and their ratios to `plain` within the round; where a search's
 time goes (the share of it spent waiting for the policy, for code, for scores); CPU seconds of this process, of the
-engines and of the sandbox. `--metrics` adds vLLM's prefix-cache counters (they cost a little time in every row).
+engines and of the sandbox. `--metrics` adds the policy engine's counters in vLLM: the share of prompt tokens found in the prefix cache, and the tokens
+made in one step of the engine, which says how full its batch was (counting costs a little time in every row).
 Everything runs on the same cores, so that scoring and code take from generation what they need.
 """
 
@@ -186,20 +187,28 @@ def by_text(answers: Sequence[str]) -> list[int]:
     return [numbers.setdefault(answer, len(numbers)) for answer in answers]
 
 
-class PrefixCache:
-    """Sums vLLM's prefix-cache counters. A maker of stat loggers and the logger in one."""
+class Counters:
+    """Sums vLLM's metrics: prompt tokens and those found in the prefix cache, engine steps and the tokens they made. A
+    maker of stat loggers and the logger in one."""
 
     def __init__(self) -> None:
-        self.queries = self.hits = self.preempted = 0
+        self.queries = self.hits = self.steps = self.made = 0
 
-    def __call__(self, config: Any, engine_index: int = 0) -> PrefixCache:
+    def __call__(self, config: Any, engine_index: int = 0) -> Counters:
         return self
 
-    def record(self, scheduler_stats: Any, *given: Any, **named: Any) -> None:
+    def record(self, scheduler_stats: Any, iteration_stats: Any, *given: Any, **named: Any) -> None:
         stats = getattr(scheduler_stats, "prefix_cache_stats", None)
         if stats is not None:
             self.queries, self.hits = self.queries + stats.queries, self.hits + stats.hits
-            self.preempted += stats.preempted_requests
+        if iteration_stats is not None and iteration_stats.num_generation_tokens:
+            self.steps, self.made = self.steps + 1, self.made + iteration_stats.num_generation_tokens
+
+    def take(self) -> dict[str, float]:
+        """Return the hit rate and the tokens a step since the last call, and begin anew."""
+        found = {"prefix hits": self.hits / max(1, self.queries), "tokens a step": self.made / max(1, self.steps)}
+        self.queries = self.hits = self.steps = self.made = 0
+        return found
 
     def log_engine_initialized(self) -> None:
         pass
@@ -290,7 +299,7 @@ async def empty_cache(policy: Policy) -> None:
         await reset()
 
 
-async def start(arguments: argparse.Namespace, counters: PrefixCache | None) -> Setup:
+async def start(arguments: argparse.Namespace, counters: Counters | None) -> Setup:
     if counters is not None:
         from rstar_eval.solver.backends import vllm_engine
 
@@ -317,7 +326,7 @@ async def start(arguments: argparse.Namespace, counters: PrefixCache | None) -> 
 
 
 async def main(arguments: argparse.Namespace) -> None:
-    counters = PrefixCache() if arguments.metrics else None
+    counters = Counters() if arguments.metrics else None
     setup = await start(arguments, counters)
     rng = random.Random(arguments.seed)
     profile = cProfile.Profile() if arguments.profile else None
@@ -341,21 +350,26 @@ async def main(arguments: argparse.Namespace) -> None:
 async def one_round(
     setup: Setup,
     questions: Sequence[str],
-    counters: PrefixCache | None,
+    counters: Counters | None,
     profile: cProfile.Profile | None,
     lock_step: bool,
 ) -> dict[str, Any]:
     clock = Clock()
-    seen = (counters.queries, counters.hits) if counters else (0, 0)
     await empty_cache(setup.policy)
+    taken = {}
+    if counters:
+        counters.take()
     if profile:
         profile.enable()
     found = await run_searches(setup, questions, clock, lock_step=False)
     if profile:
         profile.disable()
-    hits = (counters.hits - seen[1]) / max(1, counters.queries - seen[0]) if counters else None
+    if counters:
+        taken["search"] = counters.take()
     await empty_cache(setup.policy)
     plain = await run_plain(setup, found["requests"])
+    if counters:
+        taken["plain"] = counters.take()
     row: dict[str, Any] = {
         "search": found["tokens"] / found["seconds"],
         "plain": plain["tokens"] / plain["seconds"],
@@ -367,7 +381,7 @@ async def one_round(
         "waits": {name: clock.waited[name] / clock.waited["searches"] for name in clock.waited if name != "searches"},
         "busy": {name: seconds / found["seconds"] for name, seconds in clock.busy.items() if name != "searches"},
         "cpu": {"search": found["cpu"], "plain": plain["cpu"]},
-        "prefix hits": hits,
+        "metrics": taken,
         "load": os.getloadavg()[0],
     }
     if lock_step:
@@ -375,6 +389,9 @@ async def one_round(
         held = await run_searches(setup, questions, Clock(), lock_step=True)
         row["lock-step"] = held["tokens"] / held["seconds"]
         row["lock-step tokens"] = held["tokens"]
+        row["cpu"]["lock-step"] = held["cpu"]
+        if counters:
+            taken["lock-step"] = counters.take()
     return row
 
 
@@ -400,12 +417,15 @@ def report(arguments: argparse.Namespace, setup: Setup, rounds: Sequence[dict[st
         ("share of the run in which one is open", "busy"),
     ):
         print(f"{title}: " + ", ".join(f"{name} {middle(row[key][name] for row in rounds)}" for name in rounds[0][key]))
-    for which in ("search", "plain"):
+    for which in rounds[0]["cpu"]:
         kinds = rounds[0]["cpu"][which]
         text = ", ".join(f"{name} {middle(row['cpu'][which].get(name, 0.0) for row in rounds)}" for name in kinds)
         print(f"CPU seconds, {which}: {text}")
-    if rounds[0]["prefix hits"] is not None:
-        print(f"prefix-cache hit rate of the search (tokens): {middle(row['prefix hits'] for row in rounds)}")
+    for which, found in rounds[0]["metrics"].items():
+        print(
+            f"policy engine, {which}: "
+            + ", ".join(f"{n} {middle(r['metrics'][which][n] for r in rounds)}" for n in found)
+        )
 
 
 if __name__ == "__main__":
