@@ -19,7 +19,9 @@ class Sampling:
     """How a prompt is continued: `n` completions of at most `max_tokens` tokens, each cut at the first of `stops`.
 
     Completion i of a request has the seed `seed + i`, so that a request of n gives the same completions as n requests
-    of one, on engines that keep seeds. Temperature 0 is greedy. `logprobs`: see types.SampleRequest.
+    of one, on engines that keep seeds. Temperature 0 is greedy. `logprobs`: see types.SampleRequest. `apart`: each
+    completion will be continued on its own (a whole block; of steps a few are, and share their prefix), so that an
+    engine that caches by place should give each a place of its own.
     """
 
     n: int
@@ -29,6 +31,7 @@ class Sampling:
     max_tokens: int
     stops: tuple[str, ...]
     logprobs: bool = False
+    apart: bool = False
 
 
 class Engine(Protocol):
@@ -76,6 +79,7 @@ class EnginePolicy:
             top_p=request.top_p,
             max_tokens=request.max_tokens,
             stops=self.format.stops(request.until),
+            apart=request.until == "block",
             logprobs=request.logprobs,
         )
         return await self.engine.generate(prompt, sampling)

@@ -64,11 +64,16 @@ class LlamaCppEngine:
         self._open = asyncio.Semaphore(2 * slots)  # the server queues what is over its slots
 
     async def generate(self, prompt: Prompt, sampling: Sampling) -> SampleResult:
-        """Return the continuations (engine.Engine.generate). More than the server has slots are asked for in parts."""
+        """Return the continuations (engine.Engine.generate). More than the server has slots are asked for in parts.
+
+        Completions that go on apart are asked for one by one: the server empties the slots of the further completions
+        of a request at its end, and each continuation would compute its prompt again, worked examples and all.
+        """
         text = await self.render(prompt)
-        sizes = [min(self._slots, sampling.n - start) for start in range(0, sampling.n, self._slots)]
+        most = 1 if sampling.apart else self._slots
+        sizes = [min(most, sampling.n - start) for start in range(0, sampling.n, most)]
         parts = await asyncio.gather(
-            *(self._part(text, sampling, sampling.seed + i * self._slots, size) for i, size in enumerate(sizes))
+            *(self._part(text, sampling, sampling.seed + i * most, size) for i, size in enumerate(sizes))
         )
         completions = tuple(completion for part in parts for completion in part.completions)
         return SampleResult(completions, max((part.prompt_tokens for part in parts), default=0))
