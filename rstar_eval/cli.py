@@ -9,18 +9,16 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from rstar_eval.commands import register, terminal
 from rstar_eval.convert_cli import convert_ppm_command
 from rstar_eval.errors import UserError
 from rstar_eval.serving.command import serve_command
 from rstar_eval.solve_cli import solve_command
 from rstar_eval.training_cli import register as register_training
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 app = typer.Typer(
     name="rstar-eval",
@@ -32,8 +30,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-tasks_app = typer.Typer(help="List the tasks, or show examples of a generated one.", invoke_without_command=True)
-app.add_typer(tasks_app, name="tasks")
 
 _RUN, _MODEL, _SEARCH, _CONFIG = "Run", "Models", "Search", "Configuration"
 
@@ -145,8 +141,8 @@ def run(
         parse_settings(settings or []),
         flags,
     )
-    outcome = evaluate(values, output, make_progress(_console(error=True)))
-    print_summary(outcome.summary, _console(error=as_json))
+    outcome = evaluate(values, output, make_progress(terminal(error=True)))
+    print_summary(outcome.summary, terminal(error=as_json))
     if as_json:
         typer.echo(json.dumps(outcome.summary.machine()))
     if outcome.stopped:
@@ -155,221 +151,7 @@ def run(
         raise typer.Exit(130)
 
 
-@tasks_app.callback()
-def tasks(
-    context: typer.Context,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with benchmark files.", show_default="$RSTAR_EVAL_DATA, then the cache")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.", show_default="off")] = False,
-    lm_eval_path: Annotated[
-        bool, typer.Option("--lm-eval-path", help="Print the folder of the lm-eval task YAMLs.", show_default="off")
-    ] = False,
-) -> None:
-    """List every task: size, source, licence, errata, and whether its data is here."""
-    if lm_eval_path:
-        import rstar_eval.tasks
-
-        typer.echo(Path(rstar_eval.tasks.__file__).parent / "lm_eval")
-    elif context.invoked_subcommand is None:
-        from rstar_eval.inspect_tasks import list_tasks
-
-        list_tasks(_console(), data_dir, as_json)
-
-
-@tasks_app.command("show")
-def tasks_show(
-    name: Annotated[str, typer.Argument(help="A task.")],
-    level: Annotated[int | None, typer.Option(help="Only this level.", show_default="all")] = None,
-    n: Annotated[int, typer.Option("--n", help="How many problems.")] = 3,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with benchmark files.", show_default="$RSTAR_EVAL_DATA, then the cache")
-    ] = None,
-) -> None:
-    """Print problems of a task with their reference answers."""
-    from rstar_eval.tasks import show_examples
-
-    typer.echo(show_examples(name, level, n, data_dir=data_dir))
-
-
-@app.command()
-def doctor(
-    attack: Annotated[bool, typer.Option("--attack", help="Attack the sandbox too.", show_default="off")] = False,
-    isolation: Annotated[
-        str | None, typer.Option(help="The level to attack.", show_default="the strongest here")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with benchmark files.", show_default="$RSTAR_EVAL_DATA, then the cache")
-    ] = None,
-) -> None:
-    """Say what this machine offers: backends, sandbox level, data, browsers, GPU; with the mend for what is missing."""
-    from rstar_eval.doctor import examine
-    from rstar_eval.sandbox_cli import attack_report
-
-    examine(_console(), data_dir)
-    if attack:
-        raise typer.Exit(attack_report(isolation, _console()))
-
-
-@app.command()
-def show(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
-    problem: Annotated[
-        str | None, typer.Argument(help="A problem: id, beginning of an id, or index.", show_default="none")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with benchmark files.", show_default="$RSTAR_EVAL_DATA, then the cache")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.", show_default="off")] = False,
-    tree: Annotated[
-        bool, typer.Option("--tree", help="The problem's search trees (of a run with --keep-trees).")
-    ] = False,
-    depth: Annotated[
-        int | None, typer.Option(help="With --tree: levels below the root.", show_default="all", min=0)
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="With --tree: also the steps that no walk took.")] = False,
-) -> None:
-    """Show a run's summary, or one problem's trajectories with code, outputs and scores, or its search trees."""
-    from rstar_eval.show import show_problem, show_run, show_trees
-    from rstar_eval.summary import summarise
-
-    if tree or depth is not None or everything:
-        if problem is None:
-            raise UserError("--tree needs a problem", "write rstar-eval show RUN PROBLEM --tree")
-        where = str(data_dir) if data_dir else None
-        show_trees(run_folder, problem, _console(), where, depth=depth, everything=everything)
-    elif problem is not None:
-        show_problem(run_folder, problem, _console(), str(data_dir) if data_dir else None)
-    elif as_json:
-        typer.echo(json.dumps(summarise(run_folder).machine()))
-    else:
-        show_run(run_folder, _console())
-
-
-@app.command()
-def grade(
-    pairs: Annotated[Path, typer.Option(help="JSON lines with gold and pred; - for standard input.")],
-    grader: Annotated[str, typer.Option(help="default, official, math_verify or string.")] = "default",
-    tolerance: Annotated[
-        float, typer.Option(help="Relative difference allowed where the reference is a decimal, from 0 up to 0.1.")
-    ] = 0.0,
-) -> None:
-    """Grade pairs of answers: one JSON line a pair, a table by kind on standard error when labels are present."""
-    from rstar_eval.grading.commands import grade_pairs
-
-    raise typer.Exit(grade_pairs(str(pairs), grader, sys.stdout, sys.stderr, tolerance))
-
-
-@app.command()
-def regrade(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
-    grader: Annotated[str, typer.Option(help="default, official, math_verify or string.")],
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with benchmark files.", show_default="$RSTAR_EVAL_DATA, then the cache")
-    ] = None,
-) -> None:
-    """Grade a stored run again with another grader, without a model, and print what changed."""
-    from rstar_eval.regrade import regrade_run
-
-    regrade_run(run_folder, grader, _console(), data_dir)
-
-
-@app.command("compare")
-def compare_runs(
-    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run's folder.")],
-    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another run's folder.")],
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
-    all_discordant: Annotated[
-        bool, typer.Option("--all", help="List every problem that one run alone solved.", show_default="off")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.", show_default="off")] = False,
-) -> None:
-    """Compare two runs on the same problems: difference, interval, p-value, and the problems that differ."""
-    from rstar_eval.comparison import compare, print_comparison
-
-    found = compare(run_a, run_b, seed=seed)
-    if as_json:
-        typer.echo(json.dumps(found.machine()))
-    else:
-        print_comparison(found, _console(), all_discordant=all_discordant)
-
-
-@app.command("export")
-def export_rows(
-    source: Annotated[Path, typer.Argument(help="A run's folder (trajectories), or a file of training rows.")],
-    output: Annotated[Path, typer.Option(help="A .parquet or .jsonl file.")],
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with benchmark files.", show_default="$RSTAR_EVAL_DATA, then the cache")
-    ] = None,
-) -> None:
-    """Write a run's trajectories, or training rows in TRL's dataset types, for other tools."""
-    from rstar_eval.exporting import export
-
-    typer.echo(f"{export(source, output, data_dir=data_dir)} rows -> {output}")
-
-
-@app.command()
-def sandbox(
-    snippets: Annotated[Path, typer.Option(help="JSON lines with name and code.")],
-    isolation: Annotated[
-        str | None,
-        typer.Option(help="Demand a level: strong, good, basic or accidents-only.", show_default="the strongest here"),
-    ] = None,
-) -> None:
-    """Run each snippet as a step in the sandbox: one JSON line each, with a control step after it."""
-    from rstar_eval.sandbox_cli import run_snippets
-
-    raise typer.Exit(run_snippets(snippets, isolation, sys.stdout))
-
-
-@app.command()
-def replay(
-    cases: Annotated[Path, typer.Option(help="JSON lines of scripted reference searches.")],
-    semantics: Annotated[str, typer.Option(help="reference or paper.")] = "reference",
-) -> None:
-    """Replay scripted searches and compare every visit, value and answer; exit code 1 on any mismatch."""
-    from rstar_eval.solver.replay import replay_cases
-
-    raise typer.Exit(replay_cases(cases, semantics, sys.stdout))
-
-
-@app.command(
-    "lm-eval",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-    add_help_option=False,
-)
-def lm_eval(context: typer.Context) -> None:
-    """Run lm-eval's own command line with the rstar tasks and the model `rstar` in it (extra lm-eval)."""
-    from rstar_eval.integrations.lm_eval_cli import run_lm_eval
-
-    run_lm_eval(context.args)
-
-
-@app.command()
-def evolve(
-    output: Annotated[Path, typer.Option(help="The evolution's folder; the same command continues it.")],
-    preset: Annotated[str, typer.Option(help="mini (CPU) or paper (GPUs).")] = "mini",
-    rounds: Annotated[int, typer.Option(help="Rounds of self-evolution.")] = 4,
-    seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="One setting as key=value, nested with dots; may be repeated.", show_default="none"),
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(help="Stop after this stage: base, round1, round2/data, ...", show_default="none")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print stages and settings, and do nothing.", show_default="off")
-    ] = False,
-) -> None:
-    """Grow a policy and a PPM in rounds from the search's own verified solutions (paper, section 3.4)."""
-    from rstar_eval.config import parse_settings
-    from rstar_eval.training.evolve_command import evolve_command
-
-    values = parse_settings(settings or [])
-    evolve_command(preset, output, rounds, seed, values, until, dry_run, _console(error=False))
-
-
+register(app)
 register_training(app)
 app.command("solve")(solve_command)
 app.command("serve")(serve_command)
@@ -411,12 +193,6 @@ def _with_value(message: str, argv: list[str]) -> str:
             given = value if equals else next(iter(argv[place + 1 : place + 2]), "")
             return message if not given or repr(given) in message else f"{message}, got {given!r}"
     return message
-
-
-def _console(*, error: bool = False) -> Console:
-    from rich.console import Console
-
-    return Console(stderr=error, soft_wrap=False)
 
 
 if __name__ == "__main__":
