@@ -51,12 +51,12 @@ class Row:
 
 
 class Batch:
-    """The running sequences; `rows[i]` has slot i."""
+    """The running sequences, at most `most_rows`; `rows[i]` has slot i."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, most_rows: int) -> None:
         self.rows: list[Row] = []
         self._model = model
-        self._slots = Slots(model)
+        self._slots = Slots(model, most_rows)
 
     def join(self, rows: list[Row], prompt: PromptCache) -> None:
         """Add sequences that have the same prompt, whose cache is `prompt`."""

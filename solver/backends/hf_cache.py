@@ -22,10 +22,11 @@ PromptCache = list[tuple[Any, Any]]
 
 
 class Slots:
-    """Room for sequences of one model. Grows when more is needed."""
+    """Room for at most `most_rows` sequences of one model. Grows when more is needed."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, most_rows: int) -> None:
         self._model = model
+        self._most_rows = most_rows
         self._cache, self._layers = _slot_cache(model)
         self._rows = 0
         self._columns = 0
@@ -75,10 +76,25 @@ class Slots:
         if rows <= self._rows and columns <= self._columns:
             return
         # Doubling keeps the number of copies small while sequences grow.
-        self._rows = rows if rows <= self._rows else max(rows, 2 * self._rows)
-        self._columns = columns if columns <= self._columns else max(columns, 2 * self._columns)
+        if rows > self._rows:
+            self._rows = max(rows, min(2 * self._rows, self._most_rows))
+        if columns > self._columns:
+            self._columns = max(columns, 2 * self._columns)
         for layer in self._layers:
             layer.resize(self._rows, self._columns)
+
+    def renew(self, rows: int, columns: int) -> None:
+        """Make room for exactly `rows` sequences of `columns` tokens where there is not enough; what is stored is lost.
+
+        Batches of a bounded number of tokens thus need bounded room: not the most rows of one batch times the most
+        columns of another.
+        """
+        if rows <= self._rows and columns <= self._columns:
+            return
+        self._rows, self._columns = rows, columns
+        for layer in self._layers:
+            layer.keys_all = layer.values_all = None
+            layer.resize(rows, columns)
 
     def put(self, first: int, count: int, prompt: PromptCache) -> None:
         """Write a prompt's cache into the slots `first` to `first + count - 1`."""

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from rstar_eval.errors import BackendError
@@ -55,9 +56,9 @@ class Decoder:
         self._eos = eos
         self._parallel = parallel
         self._waiting: deque[Job] = deque()
-        self._batch = Batch(self._model)
+        self._batch = Batch(self._model, self._parallel)
         self._prompts = Prompts(PROMPT_BYTES, cache_bytes)
-        self._prefill_slots = Slots(self._model)
+        self._prefill_slots = Slots(self._model, PREFILL_ROWS)
         self._wake = threading.Condition()
         self._closed = False
         self._cancelled = False
@@ -122,7 +123,7 @@ class Decoder:
         with self._wake:
             jobs = {id(job): job for job in (*self._waiting, *(row.owner for row in self._batch.rows))}
             self._waiting.clear()
-        self._batch = Batch(self._model)
+        self._batch = Batch(self._model, self._parallel)
         for job in jobs.values():
             if job.done.set_running_or_notify_cancel():
                 job.done.set_exception(error)
@@ -145,7 +146,7 @@ class Decoder:
             with self._wake:
                 if not self._waiting:
                     return
-                waiting = list(self._waiting)
+                waiting = list(islice(self._waiting, PREFILL_ROWS))
             self._compute_prompts(waiting)
             job = waiting[0]
             count = min(self._parallel - len(self._batch.rows), job.sampling.n - job.started)
@@ -159,21 +160,17 @@ class Decoder:
                 with self._wake:
                     self._waiting.popleft()
 
-    def _compute_prompts(self, waiting: list[Job]) -> None:
-        """Compute the prompt of the first waiting request, and with it those of the next ones that will find a row."""
+    def _compute_prompts(self, waiting: Sequence[Job]) -> None:
+        """Compute the prompt of the first waiting request, and with it those of the next ones."""
         if waiting[0].logits is not None:
             return
-        free = self._parallel - len(self._batch.rows)
         jobs: list[Job] = []
         longest = 0
-        for job in waiting[:PREFILL_ROWS]:
-            if job.logits is not None:
-                break
+        for job in waiting:
             longest = max(longest, len(job.prompt))
-            if jobs and (free <= 0 or longest * (len(jobs) + 1) > PREFILL_TOKENS):
+            if job.logits is not None or (jobs and longest * (len(jobs) + 1) > PREFILL_TOKENS):
                 break
             jobs.append(job)
-            free -= job.sampling.n
         for job, (logits, cache) in zip(jobs, self._prefill([job.prompt for job in jobs]), strict=True):
             job.logits, job.cache = logits, cache
             self._prompts.add(job.prompt, cache)

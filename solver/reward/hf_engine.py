@@ -66,7 +66,7 @@ class HFScoreEngine:
         self._backbone, self._reader, self._head = backbone, reader, head
         self._batch = batch
         self._back = 1 if head.kind == "bilinear" else 0  # how far before a place its state lies
-        self._slots = Slots(backbone)
+        self._slots = Slots(backbone, batch)
         self._prefixes: Prompts[_Known] = Prompts(PREFIX_BYTES, lambda known: cache_bytes(known.cache))
         self._identity = {**identity, "batch": batch, "context": context}
         self._waiting: deque[_Job] = deque()
@@ -180,7 +180,7 @@ class HFScoreEngine:
         columns = torch.tensor(starts, device=device)[:, None] + torch.arange(count, device=device)
         seen = (everywhere[:, None, :] == 0) | (everywhere[:, None, :] == owners[:, :, None])
         seen &= torch.arange(width, device=device) <= columns[:, :, None]
-        self._slots.reserve(len(rows), width)
+        self._slots.renew(len(rows), width)
         for i, one in enumerate(known):
             if one.length:
                 self._slots.put(i, 1, [(keys[:, : one.length], values[:, : one.length]) for keys, values in one.cache])
