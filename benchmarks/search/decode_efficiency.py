@@ -15,9 +15,9 @@ lock-step  The same searches with a barrier: no search goes on until the generat
 
 Printed are the medians of the rounds: tokens/s of each, and their ratios to `plain` within the round; where a search's
 time goes (the share of it spent waiting for the policy, for code, for scores); CPU seconds of this process, of the
-engines and of the sandbox. `--metrics` adds the policy engine's counters in vLLM: the share of prompt tokens found in the prefix cache, and the tokens
-made in one step of the engine, which says how full its batch was (counting costs a little time in every row).
-Everything runs on the same cores, so that scoring and code take from generation what they need.
+engines and of the sandbox. `--metrics` adds the policy engine's counters in vLLM (which cost a little time in every
+row): the share of prompt tokens found in the prefix cache, and the tokens made in one step of the engine, which says
+how full its batch was. Everything runs on the same cores, so that scoring and code take from generation what they need.
 """
 
 from __future__ import annotations
