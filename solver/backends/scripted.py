@@ -60,7 +60,7 @@ class ScriptedPolicy:
         tokens = _TOKEN.findall(text)
         full = len(tokens) + 1
         logprob = rest[0] if rest and request.logprobs else None
-        if len(tokens) <= request.max_tokens:
+        if full <= request.max_tokens:
             counted = 0 if logprob is None else full
             return Completion(text, "stop" if stop else "eos", stop, full, logprob, counted)
         kept = request.max_tokens
