@@ -43,7 +43,7 @@ def test_the_last_line_of_json_mode_is_one_object(finished: tuple[Path, subproce
 def test_a_run_leaves_manifest_log_and_reports(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = finished
     names = {path.name for path in (folder / "out").iterdir()}
-    assert {"manifest.json", "trajectories.jsonl", "grades.jsonl", "summary.json", "summary.md", "trees"} <= names
+    assert {"manifest.json", "trajectories.jsonl", "grades.jsonl", "summary.json", "summary.md", "trees.jsonl.zst"} <= names
     manifest = json.loads((folder / "out" / "manifest.json").read_text())
     assert manifest["data"]["mini_math"]["source"]["sha256"]
     assert manifest["sessions"][0]["isolation"]
