@@ -10,6 +10,7 @@ never done again: state.json says which these are.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -105,10 +106,11 @@ class Evolution:
         avoid = [problem.text for problem in self.pool]
         start, cost, digests = folder / "untrained", [], []
         for phase, settings in enumerate(self.config.pretrain, start=1):
-            seed = derive_seed(self.config.seed, *["corpus"] * phase)
-            rows = bootstrap_rows(self.config.demonstrations, seed, self.config.author, avoid)
             corpus = folder / f"corpus{phase}.jsonl"
-            digests.append(write_rows(corpus, rows))
+            if not corpus.exists():  # written atomically: if it is there it is whole
+                seed = derive_seed(self.config.seed, *["corpus"] * phase)
+                write_rows(corpus, bootstrap_rows(self.config.demonstrations, seed, self.config.author, avoid))
+            digests.append(hashlib.sha256(corpus.read_bytes()).hexdigest())
             output = folder / ("policy" if phase == len(self.config.pretrain) else f"phase{phase}")
             cost.append(run_jobs(folder / "jobs", [self._training("sft", corpus, start, output, settings, 0)], 1))
             start = output
