@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rstar_eval.trees import read_trees
+
 COMMAND = [sys.executable, "-m", "rstar_eval.cli"]
 
 
@@ -43,7 +45,14 @@ def test_the_last_line_of_json_mode_is_one_object(finished: tuple[Path, subproce
 def test_a_run_leaves_manifest_log_and_reports(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = finished
     names = {path.name for path in (folder / "out").iterdir()}
-    assert {"manifest.json", "trajectories.jsonl", "grades.jsonl", "summary.json", "summary.md", "trees.jsonl.zst"} <= names
+    assert {
+        "manifest.json",
+        "trajectories.jsonl",
+        "grades.jsonl",
+        "summary.json",
+        "summary.md",
+        "trees.jsonl.zst",
+    } <= names
     manifest = json.loads((folder / "out" / "manifest.json").read_text())
     assert manifest["data"]["mini_math"]["source"]["sha256"]
     assert manifest["sessions"][0]["isolation"]
@@ -52,7 +61,7 @@ def test_a_run_leaves_manifest_log_and_reports(finished: tuple[Path, subprocess.
     text = (folder / "out" / "summary.md").read_text()
     assert "pass@k" in text
     assert "95 % interval" in text
-    assert len(list((folder / "out" / "trees").iterdir())) == 6
+    assert len(list(read_trees(folder / "out"))) == 6
 
 
 def test_gold_answers_are_not_in_the_search_log(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
