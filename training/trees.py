@@ -82,6 +82,7 @@ def _node(data: Mapping[str, object], found: Mapping[str, Node]) -> Node:
     for key in _NUMBERS:
         setattr(node, key, None if data.get(key) is None else float(data[key]))  # type: ignore[arg-type]
     node.samples, node.tokens = int(data.get("samples", 1)), int(data.get("tokens", 0))  # type: ignore[call-overload]
+    node.walk = None if data.get("walk") is None else int(data["walk"])  # type: ignore[call-overload]
     node.status, node.end = data.get("status"), data.get("end")  # type: ignore[assignment]
     answer = data.get("answer")
     node.answer = None if answer is None else str(answer)
@@ -149,8 +150,8 @@ def annotated(tree: TrainingTree) -> TrainingTree:
         scored = node.prior is not None and node.end is None
         copy.visits, copy.total = (1, node.prior or 0.0) if scored else (0, 0.0)
     for node in walk(tree.root):
-        if node.end is None or not node.visits:
-            continue
+        if node.end is None or not (node.visits or node.walk is not None):
+            continue  # beam search finishes paths without giving them a value
         value = 1.0 if tree.is_right(node) else -1.0
         at: Node | None = copies[node.tag]
         while at is not None:

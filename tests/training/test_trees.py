@@ -115,6 +115,37 @@ def test_annotation_gives_what_a_search_for_training_found() -> None:
     assert rights, "the test is empty without right answers"
 
 
+def test_finished_paths_without_a_value_get_one() -> None:
+    """Beam search numbers its trajectories, but brings no values back."""
+    nodes = [
+        {"tag": "0", "visits": 0, "q": 0.0},
+        {
+            "tag": "0.1",
+            "visits": 0,
+            "q": 0.0,
+            "kind": "answer",
+            "samples": 1,
+            "end": "answer",
+            "answer": "3",
+            "walk": 0,
+        },
+        {
+            "tag": "0.2",
+            "visits": 0,
+            "q": 0.0,
+            "kind": "answer",
+            "samples": 1,
+            "end": "answer",
+            "answer": "4",
+            "walk": 1,
+        },
+        {"tag": "0.3", "visits": 0, "q": 0.0, "kind": "answer", "samples": 1, "end": "answer", "answer": "3"},
+    ]
+    tree = training_tree("q", {"schema": 1, "nodes": nodes}, lambda answer: answer == "3", Provenance())
+    found = [(node.tag, node.visits, node.q) for node in walk(annotated(tree).root)]
+    assert found == [("0", 2, 0.0), ("0.1", 1, 1.0), ("0.2", 1, -1.0), ("0.3", 0, 0.0)]
+
+
 def test_samples_without_a_search_make_a_tree() -> None:
     def step(text: str) -> Step:
         return Step(text, "code", status="ok")
