@@ -174,7 +174,11 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
     if kv_gib is not None:
         arguments["kv_cache_memory_bytes"] = int(kv_gib * 2**30)
     if settings.pooling:
-        arguments |= {"runner": "pooling", "convert": "classify"}
+        from vllm.config import PoolerConfig
+
+        # Models with a head for every token are read at the last one; some leave out all that are no step's end.
+        pooler = PoolerConfig(tok_pooling_type="ALL")
+        arguments |= {"runner": "pooling", "convert": "classify", "pooler_config": pooler}
     if settings.lora is not None:
         arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": lora_rank(settings.lora)}
     if settings.overrides:

@@ -176,7 +176,7 @@ class Kit:
 
     def use(self, spec: str, use: Callable[[Any], Awaitable[Any]]) -> Any:
         """Make the reward model, use it, close it. One on vLLM, which takes long to start, lives on, in a loop of its
-        own, until it is closed in `use` or another one is asked for."""
+        own, until it is closed in `use` or four younger ones are there."""
         if "engine=vllm" in spec:
             return self._use_hosted(spec, use)
 
@@ -196,7 +196,8 @@ class Kit:
 
         async def go() -> Any:
             if spec not in self._hosted:
-                await self._end_hosted()
+                if len(self._hosted) >= 4:
+                    await next(iter(self._hosted.values())).close()
                 self._hosted[spec] = await make_reward(spec)
                 close = self._hosted[spec].close
 

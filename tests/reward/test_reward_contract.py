@@ -157,3 +157,12 @@ def test_a_number_that_is_none_is_an_error(kit: Any, tmp_path: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(BackendError, match="NaN"):
         kit.scores(f"ppm:{folder}?device=cpu", kit.question, kit.texts)
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize("kind", ["ppm-vllm", "qwen-vllm", "rlhflow-vllm"])
+def test_vllm_gives_the_values_of_transformers(kit: Any, kind: str) -> None:
+    spec = kit.spec(kind)
+    other = spec.replace("engine=vllm&kv_gib=0.25", "engine=hf&device=cpu&dtype=float32")
+    texts = [*kit.texts, *(kit.step1 + f"\ny = {i}\n<end_of_step>" * (i + 1) for i in range(6))]
+    assert kit.scores(spec, kit.question, texts) == pytest.approx(kit.scores(other, kit.question, texts), abs=1e-4)
