@@ -230,3 +230,37 @@ def test_trees_are_kept_as_plain_data_when_asked_for(bench):
     assert all(tag.rpartition(".")[0] in tags for tag in tags[1:])
     assert data["nodes"][0]["visits"] == 4
     assert bench.run(SearchConfig(rollouts=4)).tree is None
+
+
+@pytest.mark.parametrize("strategy", ["majority", "beam", "dvts", "mcts"])
+@pytest.mark.parametrize(("rollouts", "trees"), [(8, 1), (8, 2), (8, 8), (12, 3), (1, 1)])
+def test_trees_share_the_rollouts_the_tokens_and_nothing_else(bench, group, strategy, rollouts, trees):
+    config = SearchConfig(strategy=strategy, rollouts=rollouts, trees=trees, candidates=2)
+    for limit in (None, 600):
+        settings = replace(config, max_tokens_per_problem=limit)
+        tools = bench.tools(bench.World(4, failing=0, cut=0), bench.Judge(4))
+        results = [bench.run(settings, tools, tree_index=tree) for tree in range(trees)]
+        found = [one for result in results for one in result.trajectories]
+        if limit is None:
+            assert len(found) == rollouts or strategy == "dvts" or any(one.end == "exhausted" for one in results)
+            assert all(len(result.trajectories) <= rollouts // trees for result in results)
+        else:
+            assert all(result.budget.completion_tokens <= limit // trees for result in results)
+        assert [one.tree for one in found] == sorted(one.tree for one in found)
+        choice = choose_answer(found, settings, group)
+        assert choice.trajectory is None or found[choice.trajectory].answer == choice.answer
+        again = [bench.run(settings, bench.tools(bench.World(4, failing=0, cut=0), bench.Judge(4)), tree_index=tree)
+                 for tree in reversed(range(trees))]  # fmt: skip
+        assert again[::-1] == results
+
+
+@pytest.mark.parametrize("walks", [2, 3, 4])
+def test_walks_for_each_trajectory_return_the_best_scored(bench, walks):
+    config = SearchConfig(rollouts=4, trees=2, rollouts_per_trajectory=walks)
+    tools = bench.tools(bench.World(6, failing=0, cut=0), bench.Judge(6))
+    for tree in range(2):
+        result = bench.run(config, tools, tree_index=tree)
+        everything = bench.run(replace(config, rollouts=4 * walks, rollouts_per_trajectory=1), tools, tree_index=tree)
+        assert len(result.trajectories) == 2
+        scores = sorted((one.score for one in everything.trajectories if one.score is not None), reverse=True)
+        assert sorted((one.score for one in result.trajectories), reverse=True) == scores[:2]
