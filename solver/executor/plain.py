@@ -19,7 +19,7 @@ from rstar_eval.solver.executor.frames import MAX_FRAME, Violation, is_hello
 from rstar_eval.solver.executor.levels import Limits
 from rstar_eval.solver.executor.worker_client import Answer, Ending, Take
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 POLL_SECONDS = 0.05
 _BOOT = "import sys; sys.path.insert(0, {folder!r}); from cage import plain; sys.path.pop(0); plain.main()"
 

@@ -21,8 +21,8 @@ from rstar_eval.solver.executor.frames import MAX_FRAME, is_hello
 from rstar_eval.solver.executor.levels import Layer, Level, Limits
 from rstar_eval.solver.executor.worker_client import CagedWorker
 
-START_SECONDS = 120.0
-HELLO_SECONDS = 60.0
+START_SECONDS = 300.0
+HELLO_SECONDS = 120.0
 FORK_SECONDS = 30.0
 _BOOT = "import sys; sys.path.insert(0, {folder!r}); from cage import zygote; sys.path.pop(0); zygote.main()"
 _THREADS = (
