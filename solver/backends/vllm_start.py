@@ -109,11 +109,26 @@ def _surroundings(settings: EngineSettings, log: Path) -> Iterator[None]:
                 os.environ[name] = old
 
 
+def _start_helper() -> None:
+    """Start Python's own helper process now. Its start, which otherwise comes with the engine's, unblocks Ctrl-C. And it
+    must not warn, at the program's end, of what a killed engine has left to it: it clears that away."""
+    before = os.environ.get("PYTHONWARNINGS")
+    silence = "ignore::UserWarning:multiprocessing.resource_tracker"
+    os.environ["PYTHONWARNINGS"] = f"{before},{silence}" if before else silence
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
+
+
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
     """Let what this thread starts not hear Ctrl-C, which the terminal sends to every process of the group: the engine
     must outlive it until the running searches have been stopped in order."""
-    resource_tracker.ensure_running()  # else the start of Python's own helper, which comes first, would unblock it
+    _start_helper()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
