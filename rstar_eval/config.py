@@ -125,9 +125,10 @@ def build_config(*layers: Mapping[str, Any]) -> RunConfig:
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
-    """Return the flat settings that make two runs the same run: all but NOT_IDENTITY, and of the policy's spec all but
-    where it is served and how fast. (The models' own descriptions, weights' hashes among them, are compared too.)"""
+    """Return the flat settings that make two runs the same run: all but NOT_IDENTITY, and of the models' specs all but
+    where they are served and how fast. (The models' own descriptions, weights' hashes among them, are compared too.)"""
     flat = asdict(config) | {"policy": model_identity(config.policy)}
+    flat["reward"] = model_identity(config.reward) if config.reward else None
     search = flat.pop("search")
     flat["tasks"] = list(config.tasks)
     return {key: value for key, value in {**flat, **search}.items() if key not in NOT_IDENTITY}

@@ -35,7 +35,7 @@ DEFAULT_CONCURRENCY = 8
 """Problems searched at once with a policy that does not say what it likes."""
 MIN_WORKERS = 64
 """Sandbox workers kept alive at least; with fewer than open searches they would replay each other's steps."""
-_CHANGEABLE = frozenset({"policy", "url", "version", "versions", "server", "slots"})
+_CHANGEABLE = frozenset({"policy", "reward", "url", "version", "versions", "server", "slots"})
 _PACKAGES = (
     "rstar-eval",
     "sympy",

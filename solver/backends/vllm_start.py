@@ -110,7 +110,7 @@ def _surroundings(settings: EngineSettings, log: Path) -> Iterator[None]:
 
 
 def _start_helper() -> None:
-    """Start Python's own helper process now. Its start, which otherwise comes with the engine's, unblocks Ctrl-C. And it
+    """Start Python's own helper process now: its start, which otherwise comes with the engine's, unblocks Ctrl-C. It
     must not warn, at the program's end, of what a killed engine has left to it: it clears that away."""
     before = os.environ.get("PYTHONWARNINGS")
     silence = "ignore::UserWarning:multiprocessing.resource_tracker"
