@@ -94,7 +94,7 @@ def test_paths_that_are_no_model(tmp_path: Path) -> None:
     assert "is a file" in made(f"hf:{text}")
     assert "no config.json" in made(f"hf:{tmp_path}/empty")
     assert "no weights" in made(f"hf:{half}")
-    assert "does not load" in made(f"hf:{broken}")
+    assert "holds no tokenizer that loads" in made(f"hf:{broken}")
     assert "cannot read the script" in made(f"scripted:{tmp_path}/none")
     assert "line 1 of the script" in made(f"scripted:{text}")
     assert "unknown step format" in made("scripted?format=chta")
