@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rstar_eval.errors import UserError
@@ -46,13 +48,15 @@ def test_the_plan_shows_its_arithmetic_and_checks_it() -> None:
 def test_the_mini_plan_follows_its_preset_and_other_numbers() -> None:
     config, facts = facts_for("mini", None, None)
     assert facts.problems == sum(config.pool.values())
-    one = plan(config, facts, 1)[0]
+    one = plan(config, facts, 1)[-1]
     config, more = facts_for("mini", 2 * facts.problems, 2 * facts.rate)
-    other = plan(config, more, 1)[0]
+    other = plan(config, more, 1)[-1]
     assert other.tokens == pytest.approx(2 * one.tokens)
     assert other.search_hours == pytest.approx(one.search_hours)
     assert "Checked against the paper" not in text([one], facts, "mini")
-    assert len(plan(config, facts, 6)) == 6
+    assert [cost.number for cost in plan(config, facts, 3)] == [0, 1, 2, 3], "the base is pretrained first"
+    steps = replace(config, sft=replace(config.sft, max_steps=100, batch_tokens=1000, accumulate=2))
+    assert "100 steps x 2000 tokens" in "".join(plan(steps, facts, 1)[-1].lines)
 
 
 @pytest.mark.parametrize(("name", "problems", "rate"), [("papr", None, None), ("mini", 0, None), ("mini", None, -1.0)])
