@@ -2,8 +2,8 @@
 
     python benchmarks/training/right_readings.py CHECKPOINT [CHECKPOINT ...] [--problems 260] [--seed 77]
 
-It shows whether a base can bootstrap: what it never samples no search finds. Reads plans: for looking at bases, never for tuning
-on test problems (the problems are of the validation split).
+It shows whether a base can bootstrap: what it never samples no search finds. It reads plans, of problems of the
+validation split.
 """
 
 from __future__ import annotations
