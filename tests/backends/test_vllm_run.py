@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import string
 import subprocess
 import sys
 import time
@@ -37,8 +38,9 @@ def models(vllm_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     policy = transformers.Qwen2ForCausalLM(config)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=2e-3)
     rng, taught = random.Random(0), tokenizer(SOLUTION + ANSWER)["input_ids"]
-    for _ in range(150):
-        question = " ".join(str(rng.randrange(1000)) if rng.random() < 0.3 else rng.choice("abcdef") for _ in range(12))
+    for _ in range(250):
+        words = ("".join(rng.choices(string.ascii_letters, k=rng.randint(1, 8))) for _ in range(rng.randint(3, 80)))
+        question = " ".join(str(rng.randrange(1000)) if rng.random() < 0.2 else word for word in words)
         asked = tokenizer(prompt_text(question))["input_ids"]
         ids = torch.tensor([asked + taught])
         labels = torch.tensor([[-100] * len(asked) + taught])
@@ -95,14 +97,14 @@ def test_run_whose_engines_are_killed_is_the_undisturbed_run(models: tuple[Path,
     finish(start(tmp_path / "calm", models, 0))
     calm = records(tmp_path / "calm")
     assert len(calm) == PROBLEMS
-    assert any(one["budget"]["scored_steps"] for one in calm.values())
+    assert sum(one["budget"]["scored_steps"] for one in calm.values()) > PROBLEMS
 
     output = tmp_path / "killed"
     process = start(output, models, 0)
     wait_for(output, 10, process)
     os.kill(engines(process)[0], signal.SIGKILL)
     text = finish(process, 2)
-    assert text.splitlines()[-1].startswith("error: ")
+    assert text.rstrip().splitlines()[-1].startswith("error: ")
     assert "the same command continues" in text
     assert "Traceback" not in text
     assert not any(Path(f"/proc/{pid}").exists() for pid in engines_left(process))
