@@ -91,6 +91,13 @@ def details(one: TaskSummary) -> list[str]:
     ends = ", ".join(f"{name} {count}" for name, count in one.ends.items())
     share = one.steps_ok / one.steps_run if one.steps_run else 0.0
     speed = one.tokens / one.seconds if one.seconds else 0.0
+    spared = []
+    if one.spared:
+        each = one.tokens / max(one.trajectories, 1)
+        spared = [
+            f"early stop: {one.spared} of {one.trajectories + one.spared} trajectories not needed, "
+            f"about {one.spared * each:.0f} tokens saved (at the mean of those made)"
+        ]
     return [
         f"right {one.correct}, wrong {one.wrong}, no answer {one.no_answer} ({one.no_answer / n:.1%}), "
         f"grader error {one.grader_error} ({one.grader_error / n:.1%})",
@@ -98,6 +105,7 @@ def details(one: TaskSummary) -> list[str]:
         f"steps whose code ran: {share:.1%} of {one.steps_run}; mean over trajectories right: {one.avg:.3f}; "
         f"{speed:.0f} tokens/s",
         f"trajectories: {one.trajectories}, ended by: {ends}",
+        *spared,
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ class TaskSummary:
     grader_error: counts of problems; grader errors count as not correct and are shown, never as wrong. avg: mean
     share of right trajectories (avg@k). tokens: completion tokens of all searches. seconds: wall time of the task,
     summed over sessions. curve: see CurvePoint. steps_run, steps_ok: code
-    steps executed and those that ended without an error. ends: why trajectories ended.
+    steps executed and those that ended without an error. ends: why trajectories ended. spared: trajectories that were
+    not made because the vote was decided (early stop).
     """
 
     task: str
@@ -63,6 +64,7 @@ class TaskSummary:
     ends: dict[str, int]
     curve: tuple[CurvePoint, ...]
     levels: tuple[LevelScore, ...]
+    spared: int = 0
 
     def machine(self) -> dict[str, Any]:
         """Return the object that `--json` prints for a task."""
@@ -107,11 +109,11 @@ def summarise(path: Path, *, only: Collection[str] | None = None) -> RunSummary:
             and (who, version) == (grader["name"], grader["version"])
             and (only is None or problem in only)
         ]
-        summaries.append(_summarise_task(task, grades, log))
+        summaries.append(_summarise_task(task, grades, log, manifest["config"]))
     return RunSummary(path, manifest, tuple(summaries))
 
 
-def _summarise_task(task: str, grades: list[GradeRecord], log: Log) -> TaskSummary:
+def _summarise_task(task: str, grades: list[GradeRecord], log: Log, config: Mapping[str, Any]) -> TaskSummary:
     wanted = {record.problem for record in grades}
     searches = [record for record in log.searches.values() if record.task == task and record.problem in wanted]
     counts = {outcome: sum(record.outcome == outcome for record in grades) for outcome in OUTCOMES}
@@ -145,7 +147,18 @@ def _summarise_task(task: str, grades: list[GradeRecord], log: Log) -> TaskSumma
         ends=dict(sorted(ends.items(), key=lambda item: -item[1])),
         curve=_curve(grades),
         levels=_levels(grades),
+        spared=_spared(searches, config) if config.get("early_stop") else 0,
     )
+
+
+def _spared(searches: list[SearchRecord], config: Mapping[str, Any]) -> int:
+    """Trajectories that decided votes made needless: of searches that ended so, and of trees that were not grown."""
+    share = int(config["rollouts"]) // int(config["trees"])
+    grown: dict[str, int] = {}
+    for search in searches:
+        grown[search.problem] = grown.get(search.problem, 0) + 1
+    within = sum(share - len(search.trajectories) for search in searches if search.end == "decided")
+    return within + sum(int(config["trees"]) - count for count in grown.values()) * share
 
 
 def _wall_seconds(searches: list[SearchRecord]) -> float:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rstar_eval.records import Graded, GradeRecord, SearchRecord, Timing, comparable, read_log, search_line
+from rstar_eval.report import details
 from rstar_eval.serial import from_data, line, to_data
 from rstar_eval.solver.types import Budget, SearchResult, Step, Trajectory
 from rstar_eval.store import RunStore
@@ -36,6 +37,7 @@ trajectories = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(trajectories, max_size=4))
 def test_a_search_comes_back_from_its_line_as_it_was(found: list[Trajectory]) -> None:
     result = SearchResult("ab" * 8, 1, tuple(found), Budget(policy_calls=3, cpu_seconds=0.25))
@@ -133,3 +135,27 @@ def test_a_problem_with_few_trajectories_counts_in_every_point_of_the_curve(tmp_
     assert [(p.k, round(p.pass_at_k, 4), round(p.maj_at_k, 4)) for p in one.curve] == [
         (k, 0.3333, 0.3333) for k in (1, 2, 4)
     ]
+
+
+def test_what_early_stop_spared_is_counted_and_reported(tmp_path: Path) -> None:
+    """Four trajectories in two trees: one tree stopped after one of its two, one problem did without its second tree."""
+    config = {"rollouts": 4, "trees": 2, "early_stop": True}
+    found = Trajectory((), "answer", "1")
+    made = [("a", 0, 2, "rollouts"), ("a", 1, 1, "decided"), ("b", 0, 2, "rollouts")]
+    graded = Graded(0, "correct", "text")
+    with RunStore(tmp_path) as store:
+        source = {"source": {"kind": "own", "sha256": "0"}, "problems": 2, "errata": 0}
+        store.write_manifest(
+            {"schema": 1, "config": config, "data": {"t": source}, "grader": {"name": "g", "version": "1"}}
+        )
+        for problem, tree, count, end in made:
+            result = SearchResult(problem, tree, (found,) * count, Budget(completion_tokens=10 * count), None, end)  # type: ignore[arg-type]
+            store.append_search(search_line("t", 0, result, Timing(0, 0.0, 1.0)))
+        for problem, count in (("a", 3), ("b", 2)):
+            record = GradeRecord("t", problem, 0, "g", "1", "1", "correct", "text", {}, (graded,) * count)
+            store.append_grade(to_data(record))
+    (summary,) = summarise(tmp_path).tasks
+    assert (summary.spared, summary.trajectories, summary.tokens) == (3, 5, 50)
+    assert "early stop: 3 of 8 trajectories not needed, about 30 tokens saved (at the mean of those made)" in details(
+        summary
+    )
