@@ -75,8 +75,8 @@ def tokens_of(output: Path, session: int) -> int:
     )
 
 
-def wait_for(output: Path, searches: int, process: subprocess.Popen[str]) -> None:
-    log, end = output / TRAJECTORIES, time.monotonic() + 200
+def wait_for(output: Path, searches: int, process: subprocess.Popen[str], seconds: float = 200) -> None:
+    log, end = output / TRAJECTORIES, time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < end:
         if log.exists() and log.read_bytes().count(b"\n") >= searches:
             return
@@ -139,12 +139,15 @@ def test_two_hundred_problems_with_our_own_llama_cpp_killed(tmp_path: Path) -> N
     output = tmp_path / "run"
     process = start(output, f"{policy}?parallel=8&ctx=1024", 200, *settings, "--concurrency", "8")
     killed = set()
-    for searches in (40, 120):
-        wait_for(output, searches, process)
-        child = next(pid for pid in children(process.pid) if "llamacpp_child" in command_of(pid))
-        os.kill(child, signal.SIGKILL)
-        killed.add(child)
-    text = finish(process)
+    try:
+        for searches in (40, 120):
+            wait_for(output, searches, process, 1200)
+            child = next(pid for pid in children(process.pid) if "llamacpp_child" in command_of(pid))
+            os.kill(child, signal.SIGKILL)
+            killed.add(child)
+        text = finish(process)
+    finally:
+        process.kill()
     assert len(killed) == 2
     assert text.count("it is started again") == 2
     searches, grades = records(output)
@@ -156,7 +159,15 @@ def test_two_hundred_problems_with_our_own_llama_cpp_killed(tmp_path: Path) -> N
 
 
 def children(pid: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has ended meanwhile
+            continue
+        if parent == pid:
+            found.append(int(stat.parent.name))
+    return found
 
 
 def command_of(pid: int) -> str:
