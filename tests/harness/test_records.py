@@ -138,7 +138,7 @@ def test_a_problem_with_few_trajectories_counts_in_every_point_of_the_curve(tmp_
 
 
 def test_what_early_stop_spared_is_counted_and_reported(tmp_path: Path) -> None:
-    """Four trajectories in two trees: one tree stopped after one of its two, one problem did without its second tree."""
+    """Four trajectories in two trees: one tree stopped after one of two, one problem did without its second tree."""
     config = {"rollouts": 4, "trees": 2, "early_stop": True}
     found = Trajectory((), "answer", "1")
     made = [("a", 0, 2, "rollouts"), ("a", 1, 1, "decided"), ("b", 0, 2, "rollouts")]
