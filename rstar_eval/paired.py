@@ -43,7 +43,7 @@ def mcnemar_exact(only_a: int, only_b: int) -> float:
         raise ValueError(f"counts must be 0 or more, got {only_a} and {only_b}")
     n, low = only_a + only_b, min(only_a, only_b)
     tail = sum(math.comb(n, i) for i in range(low + 1))
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, 2 * tail / (1 << n))
 
 
 def clustered_bootstrap(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,7 +48,7 @@ def train(
 
     if kind not in ROWS_OF:
         raise UserError(f"unknown kind of training {kind!r}", nearest(kind, ROWS_OF))
-    chosen = cast("TrainKind", kind)
+    chosen: TrainKind = kind
     config = named(preset, chosen, **parse_settings(settings or []))
     trained = run(chosen, read_rows(data, ROWS_OF[chosen]), base, output, config, progress=True)
     found = trained.manifest

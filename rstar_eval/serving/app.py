@@ -8,7 +8,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -167,7 +167,7 @@ async def _unless_gone(request: Request, work: Awaitable[Solution]) -> Solution:
         await asyncio.gather(task, watcher, return_exceptions=True)
 
 
-async def _stream(service: Service, asked: Asked, id: str, log: _Log) -> AsyncIterator[str]:
+async def _stream(service: Service, asked: Asked, id: str, log: _Log) -> AsyncGenerator[str, None]:
     """Yield the server-sent events: what is found on the way as reasoning, then the answer."""
     events: asyncio.Queue[str | None] = asyncio.Queue()
     found = 0
@@ -211,13 +211,13 @@ async def _stream(service: Service, asked: Asked, id: str, log: _Log) -> AsyncIt
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def _chain(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
+async def _chain(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
     try:
         yield first
         async for one in rest:
             yield one
     finally:
-        await rest.aclose()  # type: ignore[attr-defined]  an async generator: a gone client ends its search
+        await rest.aclose()  # a client that is gone ends its search
 
 
 def _chunk(
