@@ -121,7 +121,7 @@ def mini_facts(config: EvolveConfig) -> Facts:
             "unsolved": "prototype: .52, .66, .73, .79 solved",
             "pairs": "the preset's cap on step pairs",
             "rate": "prototype: 9 to 11 thousand a second",
-            "training_rate": "measured: 8.4 thousand tokens a CPU second (docs/training.md)",
+            "training_rate": "measured: 8.9 thousand tokens a CPU second (docs/training.md)",
             "parameters": "the mini policy",
         },
     )
