@@ -161,7 +161,7 @@ def test_states_that_cannot_be_copied_are_rebuilt(cage: Cage, steps: list[str], 
         ("from sympy import assuming, Q, Symbol\ndef g():\n    with assuming(Q.positive(Symbol('s'))):\n"
          "        yield 1\nit = g()\nnext(it)", "from sympy import ask, Q, Symbol\nprint(ask(Q.positive(Symbol('s'))))",
          "None\n"),
-        ("from sympy.ntheory.factor_ import factor_cache\nfactor_cache.add(91, 3)",
+        ("from sympy.ntheory.factor_ import factor_cache\nfactor_cache.cache_clear()\nfactor_cache.maxsize = 0",
          "from sympy import factorint\nprint(factorint(91))", "{7: 1, 13: 1}\n"),
         ("from numpy.polynomial import Polynomial\nd = Polynomial.domain\nd[0] = 77",
          "from numpy.polynomial import Polynomial\nprint(Polynomial.domain)", "[-1.  1.]\n"),
