@@ -144,7 +144,8 @@ class Evolution:
     def _data(self, number: int) -> dict[str, Any]:
         from rstar_eval.training.build import build
 
-        trees = pool_trees(self.pool, self._stores(number), self.folder.name, number)
+        # Rows are named after the evolution, not its folder: the same settings give the same data anywhere.
+        trees = pool_trees(self.pool, self._stores(number), f"evolve-{self.config.name}-{self.config.seed}", number)
         sets = build(trees, self.config.data)
         folder = self._round(number) / "data"
         manifest = write_datasets(folder, sets, self.config.data, round=number)
