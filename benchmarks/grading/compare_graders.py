@@ -27,11 +27,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", type=Path)
     parser.add_argument("--graders", default="default,math_verify,official,string")
-    parser.add_argument("--limit", type=int, default=None, help="only the first N ordinary pairs")
+    parser.add_argument("--limit", type=int, default=None, help="only N ordinary pairs, evenly spread")
     options = parser.parse_args()
     names = options.graders.split(",")
     pairs = [json.loads(line) for line in options.pairs.read_text().splitlines() if line.strip()]
-    ordinary = [pair for pair in pairs if pair["kind"] != "hostile"][: options.limit]
+    ordinary = [pair for pair in pairs if pair["kind"] != "hostile"]
+    ordinary = ordinary[:: max(1, len(ordinary) // (options.limit or len(ordinary)))]
     hostile = [pair for pair in pairs if pair["kind"] == "hostile"]
     with GraderPool(workers=1, seconds=5.0) as pool:
         pool.start()

@@ -10,7 +10,7 @@ import statistics
 import time
 
 from rstar_eval.grading import group_answers
-from rstar_eval.grading.group import equivalent, forget
+from rstar_eval.grading.group import _compare, forget
 from rstar_eval.grading.read import clear_cache
 
 SPELLINGS = [
@@ -40,7 +40,7 @@ def pairwise(texts: list[str]) -> list[int]:
     """The plain way: compare each answer with every earlier one."""
     classes: list[int] = []
     for index, text in enumerate(texts):
-        same = [classes[other] for other in range(index) if equivalent(texts[other], text)]
+        same = [classes[other] for other in range(index) if _compare(texts[other], text, True)]
         classes.append(same[0] if same else max(classes, default=-1) + 1)
     return classes
 

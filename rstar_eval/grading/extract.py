@@ -36,7 +36,11 @@ _SENTENCE_END = re.compile(
     r"\n|(?<=[^\d\s])\.(?=\s|$)|(?<=\d)\.(?=\s+[A-Z\n]|\s*$)|,\s+(?:so|since|because|which|where)\b"
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,200}?)\*\*|__([^_\n]{1,200}?)__")
-_DISPLAY = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$((?:\\.|[^$\n\\])+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+# A display ends before the next opening, so that many unclosed ones take linear time.
+_DISPLAY = re.compile(
+    r"\$\$((?:(?!\$\$).)+)\$\$|(?<!\\)\$((?:\\.|[^$\n\\])+?)\$|\\\(((?:(?!\\[()]).)+)\\\)|\\\[((?:(?!\\[\[\]]).)+)\\\]",
+    re.DOTALL,
+)
 _JOINED_DISPLAY = re.compile(rf"\s*(?:,\s*(?:and|or)?|and|or|;)\s*(?:{_DISPLAY.pattern})", re.DOTALL)
 _SHORT_TAIL = re.compile(r"(?:[ \t]*[^\W\d_][\w/^.²³]*){0,3}[ \t]*[.,;:!]*\s*")
 _REASON = re.compile(r"\b(?:because|since|so|as|which|where|when|if|not|is|are|was|and|but|by|with|for|then|from)\b")

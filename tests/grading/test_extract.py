@@ -87,7 +87,21 @@ def test_a_long_text_is_read_from_its_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["\\boxed{", "the answer is ", "**a", "$x", "<answer>", "#### ", "{", "\\boxed{1} and "]
+    "piece",
+    [
+        "\\boxed{",
+        "the answer is ",
+        "**a",
+        "$x",
+        "<answer>",
+        "#### ",
+        "{",
+        "\\boxed{1} and ",
+        "\\[",
+        "\\(",
+        "$$a",
+        "is $1$, ",
+    ],
 )
 def test_a_repeated_opening_does_not_hang(piece: str) -> None:
     extract_answer(piece * 20_000)
