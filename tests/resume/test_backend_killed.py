@@ -121,7 +121,7 @@ def killed_in_the_middle(tmp_path: Path, problems: int, kill_at: list[int], seco
 
 
 def test_a_server_that_is_killed_in_the_middle_costs_no_token_twice(tmp_path: Path) -> None:
-    killed_in_the_middle(tmp_path, problems=24, kill_at=[9], seconds=0.02)
+    killed_in_the_middle(tmp_path, problems=16, kill_at=[6], seconds=0.02)
 
 
 @pytest.mark.slow
