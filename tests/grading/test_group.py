@@ -113,3 +113,8 @@ def test_threads_get_the_same_classes() -> None:
         thread.join()
     assert len(found) == 8
     assert all(classes == found[0] for classes in found)
+
+
+def test_huge_numbers_and_steps_have_keys_that_are_safe() -> None:
+    assert group_answers(["0,2000!", "2000!,0", "0,2001!"]) == [0, 0, 1]
+    assert group_answers(["|x-3|", "3-x", r"\lfloor x/10 \rfloor", r"\lfloor x/20 \rfloor"]) == [0, 1, 2, 3]
