@@ -81,7 +81,7 @@ class EvolveConfig:
 
 
 def _mini() -> EvolveConfig:
-    """The miniature: 720 generated problems, a model of 0.6 million parameters, two CPU cores.
+    """The miniature: 1200 generated problems, a model of 0.6 million parameters, two CPU cores.
 
     Easy problems are where a rare trap is cheapest to find; every SFT takes the same number of steps, so that later
     rounds gain by their data alone.
@@ -97,7 +97,7 @@ def _mini() -> EvolveConfig:
     )
     return EvolveConfig(
         name="mini",
-        pool={"1": 240, "2": 200, "3": 160, "4": 60, "5": 60},
+        pool={"1": 400, "2": 340, "3": 260, "4": 100, "5": 100},
         demonstrations=30_000,
         plans=(RoundPlan(search), RoundPlan(search), guided, replace(guided, more=more)),
         data=MINI_DATA,
