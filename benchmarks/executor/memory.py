@@ -42,7 +42,7 @@ async def main() -> None:
         parent = None
         for step in item.steps:
             parent = (await session.run(parent, step)).node
-        used = memory(session._main.worker.pid)
+        used = memory(session._runner.main.worker.pid)
         private.append(used["Private_Dirty"] / 1024)
         total.append(used["Rss"] / 1024)
         await session.close()
@@ -58,10 +58,10 @@ async def main() -> None:
         session = await executor.open(name)
         root = await session.run(None, prefix)
         await session.run(root.node, "z = 0")
-        before = memory(session._main.worker.pid)["Private_Dirty"]
+        before = memory(session._runner.main.worker.pid)["Private_Dirty"]
         for number in range(options.nodes):
             await session.run(root.node, f"value_{number} = {number}")
-        grown = memory(session._main.worker.pid)["Private_Dirty"] - before
+        grown = memory(session._runner.main.worker.pid)["Private_Dirty"] - before
         print(f"a node, {name}: {1024 * grown / options.nodes:.0f} bytes")
         await session.close()
     await executor.close()
