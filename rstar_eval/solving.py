@@ -139,7 +139,8 @@ async def solve_with(
             await one(tree)
             so_far = [each for result in done.values() for each in result.trajectories]
             left = (config.search.trees - tree - 1) * config.search.tree_share
-            if decided(so_far, left, config.search, tools.group, scored=tools.reward is not None):
+            scored = tools.reward is not None
+            if await asyncio.to_thread(decided, so_far, left, config.search, tools.group, scored=scored):
                 return
 
     began, stopped = time.monotonic(), False
@@ -151,7 +152,7 @@ async def solve_with(
     budget = Budget()
     for tree in sorted({*spent, *done}):
         budget.add(done[tree].budget if tree in done else spent[tree])
-    choice = choose_answer(trajectories, config.search, tools.group)
+    choice = await asyncio.to_thread(choose_answer, trajectories, config.search, tools.group)
     return Solution(
         question=question.text,
         answer=choice.answer,
