@@ -49,7 +49,8 @@ class Facts:
 
 PAPER_HOURS = (80 * 14 * 24, 60 * 3 * 24, 60 * 3 * 24, 60 * 7 * 24)
 """GPU-hours of data generation that the paper's appendix A states, by round: two weeks on 10 nodes of 8 H100 (80 GB;
-with a policy of 236B), then three days, three days and a week on 15 nodes of 4 A100 (40 GB). Quoted from memory, not checked against a copy."""
+with a policy of 236B), then three days, three days and a week on 15 nodes of 4 A100 (40 GB). Quoted from memory,
+not checked against a copy."""
 PAPER_PROBLEMS = 747_000
 PAPER_SOLVED = (0.6017, 0.6660, 0.7786, 0.9025)
 """Share of the problems that were solved after each round (Table 2)."""
