@@ -20,10 +20,11 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job: its name (of its files in the jobs folder) and what evolve_worker reads."""
+    """A job: its name (of its files in the jobs folder), what its worker reads, and the worker's module."""
 
     name: str
     data: dict[str, Any]
+    worker: str = "rstar_eval.training.evolve_worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def _start(folder: Path, job: Job) -> subprocess.Popen[bytes]:
     }
     with open(folder / f"{job.name}.log", "ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "rstar_eval.training.evolve_worker", str(path)],
+            [sys.executable, "-m", job.worker, str(path)],
             stdin=subprocess.PIPE, stdout=log, stderr=log, env=surroundings,
             start_new_session=True,  # Ctrl-C reaches this process alone, which then ends its jobs
         )  # fmt: skip

@@ -14,7 +14,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ from rstar_eval.serial import from_data
 from rstar_eval.solver.search import Outcome
 
 
-def main(job_file: Path) -> None:
-    """Do the job in `job_file` and write its cost beside it, as NAME.done.json. Errors are the caller's to print."""
+def main(job_file: Path, kinds: Mapping[str, Callable[[dict[str, Any]], None]]) -> None:
+    """Do the job in `job_file`, of one of the `kinds`, and write its cost beside it, as NAME.done.json."""
     job = json.loads(job_file.read_text(encoding="utf-8"))
     began = time.monotonic()
-    _JOBS[job["job"]](job)
+    kinds[job["job"]](job)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     cost = {"seconds": round(time.monotonic() - began, 1), "peak_mb": round(peak)}
     write_json(job_file.with_suffix(".done.json"), cost)
@@ -160,14 +160,19 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-if __name__ == "__main__":
+def work(kinds: Mapping[str, Callable[[dict[str, Any]], None]]) -> None:
+    """Be the worker of the job file named on the command line: a user's mistake is one line and exit code 2."""
     from rstar_eval.errors import UserError
 
     _end_with_parent()
     try:
-        main(Path(sys.argv[1]))
+        main(Path(sys.argv[1]), kinds)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    work(_JOBS)
