@@ -23,6 +23,7 @@ class TrainConfig:
 
     epochs: passes over the data (fractions allowed). max_steps: optimizer steps after which it ends whatever `epochs`
         says (-1: after `epochs`).
+    optimizer: adamw, or muon (Muon for weight matrices, AdamW for embeddings, norms, biases and heads).
     learning_rate, schedule (linear, cosine, constant), warmup (share of the steps), weight_decay, adam_beta2,
         max_grad_norm (0: no clipping).
     batch_tokens: most tokens of one batch, padding and both sides of a pair counted (None: `batch_rows` rows instead).
@@ -43,6 +44,7 @@ class TrainConfig:
 
     epochs: float = 1.0
     max_steps: int = -1
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 7e-6
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: float = 0.0

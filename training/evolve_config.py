@@ -93,7 +93,7 @@ def _mini() -> EvolveConfig:
     guided = RoundPlan(search, guided=True)
     more = replace(search, rollouts=24, trees=2, temperature=1.1)
     pretrain = training_preset(
-        "mini", "sft", learning_rate=3e-3, epochs=1, batch_tokens=1400, save_steps=200, max_length=512
+        "mini", "sft", learning_rate=6e-3, epochs=1, batch_tokens=1400, save_steps=200, max_length=512
     )
     return EvolveConfig(
         name="mini",
@@ -101,7 +101,7 @@ def _mini() -> EvolveConfig:
         demonstrations=30_000,
         plans=(RoundPlan(search), RoundPlan(search), guided, replace(guided, more=more)),
         data=MINI_DATA,
-        pretrain=(pretrain, replace(pretrain, learning_rate=2e-3)),
+        pretrain=(pretrain,),
         sft=training_preset("mini", "sft", max_steps=600, max_length=512),
         ppm=training_preset("mini", "ppm", max_steps=500, held_out=0.1, max_length=512),
         pqm=training_preset("mini", "pqm", max_steps=500, held_out=0.1, max_length=512),

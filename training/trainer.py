@@ -23,6 +23,7 @@ from rstar_eval.training.config import TrainConfig, TrainKind
 from rstar_eval.training.encode import IGNORED, Example
 from rstar_eval.training.losses import loss_sum, token_loss
 from rstar_eval.training.models import score_texts
+from rstar_eval.training.optimizers import muon_adamw
 
 _BARE = "model.safetensors"
 
@@ -62,6 +63,17 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             loss = loss_sum(self._kind, self._config.head, score_texts(model, inputs), inputs)
         loss = loss / num_items_in_batch * self.args.world_size
         return (loss, None) if return_outputs else loss
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Return the optimizer, made at the first call. UserError for Muon on sharded parameters."""
+        if self._config.optimizer == "muon" and self.optimizer is None:
+            if self.is_fsdp_enabled:
+                raise UserError("Muon updates whole matrices, FSDP shards them", "set optimizer to adamw")
+            config = self._config
+            self.optimizer = muon_adamw(
+                model or self.model, lr=config.learning_rate, weight_decay=config.weight_decay, beta2=config.adam_beta2
+            )
+        return super().create_optimizer(model)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Write the weights of a checkpoint. Tied weights of a model that is none of transformers' are written once."""

@@ -99,13 +99,15 @@ def test_the_same_training_gives_the_same_bits_and_another_seed_others(base: Pat
     assert weights(tmp_path / "a") != weights(tmp_path / "c")
 
 
-@pytest.mark.parametrize("head", ["last_token", "token_bilinear"])
+@pytest.mark.parametrize(
+    ("head", "optimizer"), [("last_token", "adamw"), ("token_bilinear", "adamw"), ("token_bilinear", "muon")]
+)
 def test_a_stopped_training_goes_on_and_ends_with_the_same_bits(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str, optimizer: str
 ) -> None:
     from rstar_eval.training import trainer
 
-    config = replace(QUICK, epochs=3, save_steps=2, head=head)
+    config = replace(QUICK, epochs=3, save_steps=2, head=head, optimizer=optimizer)
     rows = rows_of("ppm")
     train("ppm", rows, base, tmp_path / "whole", config)
     step = trainer.StepTrainer.training_step
@@ -135,6 +137,29 @@ def test_a_stopped_training_goes_on_and_ends_with_the_same_bits(
     train("ppm", rows, base, tmp_path / "stopped", config)
     assert taken == ["checkpoint-2"]
     assert weights(tmp_path / "stopped") == weights(tmp_path / "whole")
+
+
+def test_muon_updates_matrices_and_adamw_the_rest(base: Path) -> None:
+    from rstar_eval.training.optimizers import muon_adamw
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    before = {name: one.detach().clone() for name, one in model.named_parameters()}
+    optimizer = muon_adamw(model, lr=0.01, weight_decay=0.0, beta2=0.95)
+    matrices = {id(one) for one in optimizer.param_groups[0]["params"]}
+    names = {name for name, one in model.named_parameters() if id(one) in matrices}
+    assert names
+    assert all(name.endswith("_proj.weight") for name in names)
+    tokens = torch.arange(12).view(1, -1)
+    model(input_ids=tokens, labels=tokens).loss.backward()
+    optimizer.step()
+    changes = {name: one.detach() - before[name] for name, one in model.named_parameters()}
+    assert all(float(change.abs().max()) > 0 for name, change in changes.items() if "k_proj.bias" not in name)
+    spread = torch.linalg.svdvals(changes["model.layers.0.mlp.gate_proj.weight"])
+    assert float(spread[8] / spread[0]) > 0.5, "a gradient's weak directions move by about as much as its strong ones"
+    optimizer.param_groups[0]["lr"] = optimizer.param_groups[1]["lr"] = 0.0  # as a schedule does
+    frozen = {name: one.detach().clone() for name, one in model.named_parameters()}
+    optimizer.step()
+    assert all(torch.equal(one, frozen[name]) for name, one in model.named_parameters())
 
 
 def test_a_finished_training_is_not_done_again_and_another_is_refused(base: Path, tmp_path: Path) -> None:
