@@ -16,6 +16,7 @@ import typer
 from rstar_eval.commands import register, terminal
 from rstar_eval.convert_cli import convert_ppm_command
 from rstar_eval.errors import UserError
+from rstar_eval.leaderboards_cli import register as register_leaderboards
 from rstar_eval.serving.command import serve_command
 from rstar_eval.solve_cli import solve_command
 from rstar_eval.training_cli import register as register_training
@@ -153,6 +154,7 @@ def run(
 
 register(app)
 register_training(app)
+register_leaderboards(app)
 app.command("solve")(solve_command)
 app.command("serve")(serve_command)
 app.command("convert-ppm")(convert_ppm_command)

@@ -1,0 +1,271 @@
+"""The runs behind the cells: which there are, what of them is stored and valid, and doing what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rstar_eval.config import RunConfig, build_config, identity, load_preset
+from rstar_eval.errors import UserError
+from rstar_eval.leaderboards.experiments import Experiment, Source
+from rstar_eval.leaderboards.models import Models, NotHere
+from rstar_eval.leaderboards.scores import SUFFIX, RunScores, read_lines, read_scores, scores_of_run, write_scores
+from rstar_eval.tasks import load_task
+from rstar_eval.training.evolve_jobs import Cost, Job, run_jobs
+
+WORKER = "rstar_eval.leaderboards.worker"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Run:
+    """One run: a policy and a reward model by their canonical names, a search, a task, a seed."""
+
+    seed: int
+    policy: str
+    reward: str
+    search: str
+    task: str
+
+    @property
+    def key(self) -> str:
+        """Its place below the folders `runs`, `results` and `judges`."""
+        models = f"{self.policy}+{self.reward}" if self.reward else self.policy
+        return f"seed{self.seed}/{models}+{self.search}/{self.task}"
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """Everything that cells need: runs, and the judges of each."""
+
+    runs: Mapping[Run, frozenset[str]]
+
+    @property
+    def models(self) -> list[tuple[int, str]]:
+        """Every model by seed and name, sorted."""
+        found = {(run.seed, name) for run in self.runs for name in (run.policy, run.reward) if name}
+        return sorted(found | {(run.seed, name) for run, judges in self.runs.items() for name in judges})
+
+
+def run_of(source: Source, task: str, seed: int, models: Models) -> Run:
+    """Return the run that a source's figures on a task come from."""
+    return run_by(source, task, seed, lambda name: models.canonical(name, seed))
+
+
+def run_by(source: Source, task: str, seed: int, canonical: Callable[[str], str]) -> Run:
+    """Return the run that a source's figures on a task come from, models by their canonical names."""
+    reward = canonical(source.reward) if source.reward else ""
+    return Run(seed, canonical(source.policy), reward, source.search, task)
+
+
+def needed(experiments: Sequence[Experiment], models: Models, seeds: Sequence[int], only: Only | None = None) -> Needed:
+    """Return the runs behind the cells of `experiments` (only those that `only` lets through)."""
+    runs: dict[Run, set[str]] = {}
+    for experiment in experiments:
+        for row in experiment.rows:
+            for column, task in experiment.columns.items():
+                if row.source is None or not row.source.policy or not task:
+                    continue
+                if only is not None and not only.wants(row.id, column, task):
+                    continue
+                for seed in seeds:
+                    judges = runs.setdefault(run_of(row.source, task, seed, models), set())
+                    if row.source.judge:
+                        judges.add(models.canonical(row.source.judge, seed))
+    return Needed({run: frozenset(judges) for run, judges in sorted(runs.items())})
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """A choice of cells: ROW, or ROW/COLUMN with the paper's column or our task."""
+
+    row: str
+    column: str = ""
+
+    def wants(self, row: str, column: str, task: str | None) -> bool:
+        """Return whether the cell is among the chosen."""
+        return row == self.row and self.column in ("", column, task)
+
+
+def parse_only(text: str | None, experiments: Sequence[Experiment]) -> Only | None:
+    """Return the choice that `text` names. UserError if no row or column is called so."""
+    if text is None:
+        return None
+    rows = {row.id for one in experiments for row in one.rows}
+    # A row's id may hold a slash itself (figure 5).
+    row, slash, column = (text, "", "") if text in rows else text.rpartition("/")
+    row = row or text
+    columns = {name for one in experiments for each in one.columns.items() for name in each if name}
+    if row not in rows or (slash and column not in columns):
+        raise UserError(
+            f"no cell {text!r} in {', '.join(one.id for one in experiments)}",
+            f"give ROW or ROW/COLUMN; rows: {', '.join(sorted(rows))}; columns: {', '.join(sorted(columns))}",
+        )
+    return Only(row, column)
+
+
+class Measurement:
+    """The runs of a reproduction in its folder. limit: problems of each task (None: all)."""
+
+    def __init__(self, models: Models, limit: int | None, data_dir: str | None, workers: int) -> None:
+        self.models, self.limit, self.data_dir, self.workers = models, limit, data_dir, workers
+        self.output = models.output
+        self._found: dict[str, RunScores] = {}
+        self._hashes: dict[tuple[str, str], str] = {}
+
+    def result_file(self, run: Run) -> Path:
+        """Return where a run's scores are stored."""
+        return self.output / "results" / (run.key + SUFFIX)
+
+    def config(self, run: Run) -> RunConfig:
+        """Return the configuration of a run. NotHere if its models are not here; UserError for settings that don't
+        fit."""
+        settings = dict(self.models.preset.searches[run.search])
+        start = settings.pop("settings")
+        base: Mapping[str, Any]
+        if start == "evolution":
+            if run.seed not in self.models.evolutions:
+                raise NotHere(f"no evolution of seed {run.seed}")
+            base = asdict(self.models.evolutions[run.seed].config.system2)
+        else:
+            base = load_preset(self.models.preset.name)
+        own = {
+            "tasks": [run.task], "policy": self.models.policy(run.policy, run.seed), "seed": run.seed,
+            "reward": self.models.reward(run.reward, run.seed) if run.reward else None,
+            "limit": self.limit, "data_dir": self.data_dir,
+        }  # fmt: skip
+        return build_config(base, settings, own)
+
+    def problems(self, task: str) -> int:
+        """Return how many problems of a task are asked for."""
+        from rstar_eval.tasks import task_spec
+
+        size = int(task_spec(task).size)
+        return size if self.limit is None else min(self.limit, size)
+
+    def stored(self, run: Run, judges: frozenset[str] = frozenset()) -> RunScores | None:
+        """Return a run's scores if they are here, whole and valid, else None.
+
+        UserError if they are of another configuration, data or other weights.
+        """
+        file = self.result_file(run)
+        if run.key not in self._found:
+            if not file.exists():
+                return None
+            self._found[run.key] = read_scores(file)
+        found = self._found[run.key]
+        self._check(run, found.manifest, file)
+        wanted = self.problems(run.task)
+        if sum(one.index < wanted for one in found.problems) < wanted:
+            return None
+        if any(judges - set(one.judges) for one in found.problems):
+            return None
+        return found.first(self.limit)
+
+    def _check(self, run: Run, manifest: Mapping[str, Any], file: Path) -> None:
+        try:
+            config = self.config(run)
+        except NotHere:  # the models are gone: nothing to compare, the result itself says what they were
+            return
+        skipped = {"policy", "reward", "tasks"}
+        here = {key: value for key, value in identity(config).items() if key not in skipped}
+        there = {key: value for key, value in manifest["config"].items() if key not in skipped}
+        different = [f"{key} is {there.get(key)} there and {here.get(key)} here" for key in sorted({*here, *there})
+                     if _plain(here.get(key)) != _plain(there.get(key))]  # fmt: skip
+        loaded = load_task(run.task, data_dir=Path(self.data_dir) if self.data_dir else None)
+        sha256 = manifest["data"][run.task]["source"].get("sha256")
+        if sha256 != loaded.provenance.get("sha256"):
+            different.append(f"the data of {run.task} are others")
+        for kind, name in (("policy", run.policy), ("reward", run.reward)):
+            theirs = (manifest[kind] or {}).get("sha256")
+            if name and theirs and (ours := self._weights(name, run.seed)) and ours != theirs:
+                different.append(f"the weights of {name} are others")
+        if different:
+            raise UserError(
+                f"{str(file)!r} is of another measurement: {'; '.join(different)}",
+                "give another --output, or remove that file and its folder in runs/",
+            )
+
+    def _weights(self, name: str, seed: int) -> str:
+        """Return the hash of a model's weights, "" if they are not in a folder here."""
+        from rstar_eval.solver.backends.hf import weights_hash
+
+        try:
+            folder = self.models.folder(name, seed)
+        except NotHere:
+            return ""
+        key = (name, str(folder))
+        if key not in self._hashes:
+            self._hashes[key] = weights_hash(folder) if folder.is_dir() else ""
+        return self._hashes[key]
+
+    def blocked(self, run: Run, judges: frozenset[str]) -> str:
+        """Return why a run can't be made here ("": it can)."""
+        try:
+            self.config(run)
+            for name in judges:
+                self.models.reward(name, run.seed)
+        except NotHere as error:
+            return str(error)
+        return ""
+
+    def do(self, wanted: Needed, jobs: Path) -> Cost | None:
+        """Make every run that can be made and is not stored, then the judges' scores, then the results. What is
+        finished is kept whatever happens; the same call goes on."""
+        todo = [run for run, judges in wanted.runs.items()
+                if self.stored(run, judges) is None and not self.blocked(run, judges)]  # fmt: skip
+        if not todo:
+            return None
+        shares: list[list[dict[str, Any]]] = [[] for _ in range(min(self.workers, len(todo)))]
+        for place, run in enumerate(todo):
+            config = asdict(self.config(run))
+            shares[place % len(shares)].append({"folder": str(self.run_folder(run)), "config": config})
+        cost = run_jobs(jobs, [Job(f"evaluate-{i}", {"job": "evaluate", "runs": share}, WORKER)
+                               for i, share in enumerate(shares)], self.workers)  # fmt: skip
+        self._judge(todo, wanted, jobs)
+        for run in todo:
+            self.collect(run, wanted.runs[run])
+        return cost
+
+    def run_folder(self, run: Run) -> Path:
+        """Return the run's folder."""
+        return self.output / "runs" / run.key
+
+    def _judge(self, todo: Sequence[Run], wanted: Needed, jobs: Path) -> None:
+        tasks = []
+        for run in todo:
+            for name in sorted(wanted.runs[run]):
+                file = self._judge_file(run, name)
+                if not self._judged(run, file):
+                    reward = self.models.reward(name, run.seed)
+                    tasks.append({"run": str(self.run_folder(run)), "task": run.task, "reward": reward, "file": str(file)})
+        if tasks:
+            count = min(self.workers, len(tasks))
+            shares = [tasks[place::count] for place in range(count)]
+            run_jobs(jobs, [Job(f"judge-{i}", {"job": "judge", "judgements": share}, WORKER)
+                            for i, share in enumerate(shares)], self.workers)  # fmt: skip
+
+    def _judge_file(self, run: Run, name: str) -> Path:
+        return self.output / "judges" / run.key / f"{name}{SUFFIX}"
+
+    def _judged(self, run: Run, file: Path) -> bool:
+        """Return whether a judge has scored as many problems as the run has."""
+        if not file.exists():
+            return False
+        graded = scores_of_run(self.run_folder(run), run.task)
+        return {row["problem"] for row in list(read_lines(file))[1:]} >= {one.problem for one in graded.problems}
+
+    def collect(self, run: Run, judges: frozenset[str]) -> None:
+        """Write a run's scores, with its judges', as a result."""
+        extra = {}
+        for name in sorted(judges):
+            rows = list(read_lines(self._judge_file(run, name)))
+            extra[name] = {row["problem"]: row["scores"] for row in rows[1:]}
+        scores = scores_of_run(self.run_folder(run), run.task, extra)
+        write_scores(self.result_file(run), scores)
+        self._found[run.key] = read_scores(self.result_file(run))
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,224 @@
+"""`rstar-eval reproduce`: from a name of a table or figure to its measured cells, doing what is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rstar_eval.errors import UserError
+from rstar_eval.leaderboards.costs import make_plan
+from rstar_eval.leaderboards.curves import make_curves
+from rstar_eval.leaderboards.evolution import Evolution, read_evolution
+from rstar_eval.leaderboards.experiments import Experiment, experiment_ids, load_experiment, load_preset
+from rstar_eval.leaderboards.figures import draw
+from rstar_eval.leaderboards.measure import Measurement, Needed, needed, parse_only
+from rstar_eval.leaderboards.models import Models, NotHere
+from rstar_eval.leaderboards.render import files, latex_document, print_table
+from rstar_eval.leaderboards.results import Results, write_evolution
+from rstar_eval.leaderboards.tables import Table, make_table
+from rstar_eval.training.evolve_jobs import Job, run_jobs
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MARK = "reproduction.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for: a table or figure (or "all") at a preset, into a folder.
+
+    rounds: of self-evolution. seeds: None: those of the evolutions given, else the preset's. only: a cell. evolve:
+    folders of evolutions to use. limit: problems of each task. models, data: specs and training files by name.
+    settings: of evolutions that are still to be made. render_only: nothing is run.
+    """
+
+    what: str
+    preset: str
+    output: Path
+    rounds: int = 4
+    seeds: tuple[int, ...] | None = None
+    only: str | None = None
+    evolve: tuple[Path, ...] = ()
+    limit: int | None = None
+    workers: int = 2
+    models: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, Path] = field(default_factory=dict)
+    data_dir: str | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+    render_only: bool = False
+    dry_run: bool = False
+
+
+def reproduce(request: Request, console: Console) -> None:
+    """Do what `request` asks and print what came of it. UserError for what the user can mend."""
+    ids = experiment_ids() if request.what == "all" else (request.what,)
+    preset = load_preset(request.preset)
+    experiments = [load_experiment(one, request.preset) for one in ids]
+    only = parse_only(request.only, experiments)
+    _check(request)
+    given = {one.seed: one for one in (read_evolution(folder, request.rounds) for folder in request.evolve)}
+    if len(given) < len(request.evolve):
+        raise UserError("two of the evolutions have the same seed", "give one --evolve folder a seed")
+    seeds = request.seeds or tuple(sorted(given)) or preset.seeds
+    own = {seed: request.output / "evolve" / f"seed{seed}" for seed in seeds if seed not in given}
+    models = Models(preset, request.output, _finished(given, own, request.rounds), request.models, request.data, request.rounds)
+    measurement = Measurement(models, request.limit, request.data_dir, request.workers)
+    wanted = needed(experiments, models, seeds, only)
+    to_evolve = [seed for seed in seeds if seed not in models.evolutions and _evolves(wanted, experiments, models, seed)]
+    if request.dry_run:
+        for text in make_plan(experiments, wanted, measurement, to_evolve).lines:
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+        return
+    if not request.render_only:
+        _begin(request)
+        if request.preset == "mini":
+            for seed in to_evolve:
+                _evolve(own[seed], seed, request, console)
+            if to_evolve:
+                models = replace(models, evolutions=_finished(given, own, request.rounds))
+                measurement = Measurement(models, request.limit, request.data_dir, request.workers)
+                wanted = needed(experiments, models, seeds, only)
+        _run(wanted, measurement, console)
+    results = Results(request.output / "results", preset, request.limit)
+    tables = render(experiments, results, request.output, _reasons(experiments, models, measurement))
+    for table in tables if len(tables) <= 2 else []:
+        print_table(table, console)
+    console.print(f"tables and figures: {request.output / 'rendered'}", markup=False, highlight=False, soft_wrap=True)
+
+
+def render(
+    experiments: Sequence[Experiment], results: Results, output: Path, why: Mapping[str, str] | None = None
+) -> list[Table]:
+    """Write every form of the tables and figures that `results` make into OUTPUT/rendered; return the tables."""
+    folder, tables = output / "rendered", []
+    folder.mkdir(parents=True, exist_ok=True)
+    for experiment in experiments:
+        for name, content in rendered(experiment, results, why).items():
+            (folder / name).write_bytes(content)
+        if experiment.kind == "table":
+            tables.append(make_table(experiment, results, why))
+    names = [one.stem for one in sorted(folder.glob("table*.tex")) if one.stem != "tables"]
+    names.sort(key=lambda name: int(name.removeprefix("table")))
+    (folder / "tables.tex").write_text(latex_document(names), encoding="utf-8")
+    return tables
+
+
+def rendered(experiment: Experiment, results: Results, why: Mapping[str, str] | None = None) -> dict[str, bytes]:
+    """Return every file of a table or figure by name."""
+    if experiment.kind == "table":
+        return {name: text.encode() for name, text in files(make_table(experiment, results, why)).items()}
+    if experiment.number == 5:
+        return draw(make_table(experiment, results, why))
+    return draw(make_curves(experiment, results))
+
+
+def _check(request: Request) -> None:
+    for what, value in (("rounds", request.rounds), ("workers", request.workers), ("limit", request.limit)):
+        if value is not None and value < 1:
+            raise UserError(f"{what} is {value}", "give at least 1")
+    unknown = [name for name in request.models if name not in load_preset(request.preset).models]
+    if unknown:
+        from rstar_eval.errors import nearest
+
+        known = load_preset(request.preset).models
+        raise UserError(f"preset {request.preset} has no model {unknown[0]!r}", nearest(unknown[0], known))
+
+
+def _finished(given: Mapping[int, Evolution], own: Mapping[int, Path], rounds: int) -> dict[int, Evolution]:
+    """Return the evolutions that are given, and those of this reproduction that have come to their end."""
+    found = dict(given)
+    for seed, folder in own.items():
+        state = folder / "state.json"
+        if state.exists() and f"round{rounds}/judges" in json.loads(state.read_text(encoding="utf-8"))["stages"]:
+            found[seed] = read_evolution(folder, rounds)
+    return found
+
+
+def _evolves(wanted: Needed, experiments: Sequence[Experiment], models: Models, seed: int) -> bool:
+    """Return whether anything that is asked for comes from an evolution of this seed."""
+    if any(row.source is not None and row.source.solved for one in experiments for row in one.rows):
+        return True
+    return any(models.needs_evolution(name) for at, name in wanted.models if at == seed)
+
+
+def _begin(request: Request) -> None:
+    """Mark the output folder as a reproduction's. UserError if it is full of something else."""
+    mark = request.output / MARK
+    if not mark.exists():
+        if request.output.exists() and any(request.output.iterdir()):
+            raise UserError(
+                f"{str(request.output)!r} is not empty and holds no reproduction", "give a new folder with --output"
+            )
+        request.output.mkdir(parents=True, exist_ok=True)
+        mark.write_text(json.dumps({"schema": 1, "preset": request.preset}) + "\n", encoding="utf-8")
+    found = json.loads(mark.read_text(encoding="utf-8"))
+    if found.get("preset") != request.preset:
+        raise UserError(
+            f"{str(request.output)!r} is a reproduction at preset {found.get('preset')}", "give another --output"
+        )
+
+
+def _evolve(folder: Path, seed: int, request: Request, console: Console) -> None:
+    from rstar_eval.training.evolve_command import evolve_command
+
+    console.print(f"evolution of seed {seed}, {request.rounds} rounds", highlight=False)
+    settings = {"workers": request.workers, **request.settings}
+    evolve_command(request.preset, folder, request.rounds, seed, settings, None, False, console)
+
+
+def _run(wanted: Needed, measurement: Measurement, console: Console) -> None:
+    """Train and run what is missing, and store the results."""
+    models, output = measurement.models, measurement.output
+    jobs = output / "jobs"
+    steps = dict.fromkeys((seed, step) for seed, name in wanted.models for step in models.trainings(name))
+    depth = {step: len(models.trainings(step[1])) for step in steps}
+    for level in sorted(set(depth.values())):
+        trainings = []
+        for seed, name in (step for step in steps if depth[step] == level):
+            if (models.trained(name, seed) / "training.json").exists():
+                continue
+            try:
+                trainings.append(_absolute(models.training_job(name, seed)))
+            except NotHere as error:
+                console.print(f"{name}: not trained: {error}", markup=False, highlight=False, soft_wrap=True)
+        if trainings:
+            names = ", ".join(job.name for job in trainings)
+            console.print(f"training: {names}", markup=False, highlight=False, soft_wrap=True)
+            run_jobs(jobs, trainings, measurement.workers)
+    for evolution in models.evolutions.values():
+        write_evolution(output / "results", evolution)
+    missing = [run for run, judges in wanted.runs.items() if measurement.stored(run, judges) is None]
+    blocked = {run: why for run in missing if (why := measurement.blocked(run, wanted.runs[run]))}
+    for why in dict.fromkeys(blocked.values()):
+        count = sum(one == why for one in blocked.values())
+        console.print(f"not run: {count} runs: {why}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"runs: {len(wanted.runs)}, stored {len(wanted.runs) - len(missing)}, to do {len(missing) - len(blocked)}")
+    cost = measurement.do(wanted, jobs)
+    if cost is not None:
+        console.print(f"measured in {cost.seconds:.0f} s ({cost.job_seconds:.0f} s of workers)", highlight=False)
+
+
+def _absolute(job: Job) -> Job:
+    paths = {key: str(Path(job.data[key]).resolve()) for key in ("rows", "output")}
+    base = job.data["base"]
+    return replace(job, data={**job.data, **paths, "base": str(Path(base).resolve()) if Path(base).exists() else base})
+
+
+def _reasons(experiments: Sequence[Experiment], models: Models, measurement: Measurement) -> dict[str, str]:
+    """Return by row why it can't be measured here, where something stands in its way."""
+    seeds = tuple(models.evolutions) or models.preset.seeds
+    found = {}
+    for experiment in experiments:
+        for row in experiment.rows:
+            tasks = [task for task in experiment.columns.values() if task]
+            if row.source is None or not row.source.policy or not tasks:
+                continue
+            one = needed([replace(experiment, rows=(row,))], models, seeds[:1])
+            why = [text for run, judges in one.runs.items() if (text := measurement.blocked(run, judges))]
+            if why:
+                found[row.id] = why[0]
+    return found

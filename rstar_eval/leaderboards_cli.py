@@ -1,0 +1,85 @@
+"""The commands of tables and figures: `reproduce`, `board` and `submit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rstar_eval.errors import UserError
+
+_DATA_DIR = typer.Option(help="Folder with benchmark files.", show_default="$RSTAR_EVAL_DATA, then the cache")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command("reproduce")(reproduce)
+
+
+def reproduce(
+    what: Annotated[str, typer.Argument(help="table1 ... table10, figure3, figure5, figure7 or all.")],
+    preset: Annotated[str, typer.Option(help="mini (two CPU cores) or paper (GPUs, hosted models).")] = "mini",
+    rounds: Annotated[int, typer.Option(help="Rounds of self-evolution.")] = 4,
+    only: Annotated[
+        str | None, typer.Option(help="One cell: ROW, or ROW/COLUMN.", show_default="all")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan with its cost, and do nothing.", show_default="off")
+    ] = False,
+    evolve: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of a finished evolution to use; may be repeated.", show_default="own ones are made"),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds, separated by commas.", show_default="of the evolutions; mini: 0,1,2")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Only the first N problems of each task.", show_default="all")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The reproduction's folder.", show_default="reproduction/PRESET")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes side by side.")] = 2,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=SPEC: another place of a model of the plan; may be repeated.", show_default="none"),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FILE: training rows that the plan names; may be repeated.", show_default="none"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of evolutions that are made, as key=value.", show_default="none"),
+    ] = None,
+    data_dir: Annotated[Path | None, _DATA_DIR] = None,
+    render_only: Annotated[
+        bool, typer.Option("--render-only", help="Only render what is stored.", show_default="off")
+    ] = False,
+) -> None:
+    """Regenerate a table or figure of the paper: measure what is missing, reuse what is stored, and render it."""
+    from rstar_eval.commands import terminal
+    from rstar_eval.config import parse_settings
+    from rstar_eval.leaderboards.models import parse_pairs
+    from rstar_eval.leaderboards.reproduce import Request
+    from rstar_eval.leaderboards.reproduce import reproduce as run
+
+    request = Request(
+        what=what, preset=preset, output=output or Path("reproduction") / preset, rounds=rounds,
+        seeds=_seeds(seeds), only=only, evolve=tuple(evolve or ()), limit=limit, workers=workers,
+        models=parse_pairs("--model", model or []),
+        data={name: Path(file) for name, file in parse_pairs("--data", data or []).items()},
+        data_dir=str(data_dir) if data_dir else None, settings=parse_settings(settings or []),
+        render_only=render_only, dry_run=dry_run,
+    )  # fmt: skip
+    run(request, terminal())
+
+
+def _seeds(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise UserError(f"--seeds {text!r} is no list of numbers", "write for example --seeds 0,1,2")
+    return tuple(dict.fromkeys(int(part) for part in parts))
