@@ -11,7 +11,7 @@ from rstar_eval.config import RunConfig, build_config, identity, load_preset
 from rstar_eval.errors import UserError
 from rstar_eval.leaderboards.experiments import Experiment, Source
 from rstar_eval.leaderboards.models import Models, NotHere
-from rstar_eval.leaderboards.scores import SUFFIX, RunScores, read_lines, read_scores, scores_of_run, write_scores
+from rstar_eval.leaderboards.scores import SUFFIX, RunScores, read_scores
 from rstar_eval.tasks import load_task
 from rstar_eval.training.evolve_jobs import Cost, Job, run_jobs
 
@@ -211,60 +211,36 @@ class Measurement:
         return ""
 
     def do(self, wanted: Needed, jobs: Path) -> Cost | None:
-        """Make every run that can be made and is not stored, then the judges' scores, then the results. What is
-        finished is kept whatever happens; the same call goes on."""
+        """Make every run that can be made and is not stored, with its judges' scores and its result. What is finished
+        is kept whatever happens; the same call goes on. None if there was nothing to do."""
         todo = [run for run, judges in wanted.runs.items()
                 if self.stored(run, judges) is None and not self.blocked(run, judges)]  # fmt: skip
         if not todo:
             return None
-        shares: list[list[dict[str, Any]]] = [[] for _ in range(min(self.workers, len(todo)))]
-        for place, run in enumerate(todo):
-            config = asdict(self.config(run))
-            shares[place % len(shares)].append({"folder": str(self.run_folder(run)), "config": config})
-        cost = run_jobs(jobs, [Job(f"evaluate-{i}", {"job": "evaluate", "runs": share}, WORKER)
-                               for i, share in enumerate(shares)], self.workers)  # fmt: skip
-        self._judge(todo, wanted, jobs)
+        count = min(self.workers, len(todo))
+        # The heaviest first and in turn, so that no worker is left with all the long ones.
+        todo.sort(key=lambda run: -self.problems(run.task) * int(self.models.preset.searches[run.search]["rollouts"]))
+        shares = [[self._order(run, wanted.runs[run]) for run in todo[place::count]] for place in range(count)]
+        work = [Job(f"measure-{i}", {"job": "measure", "runs": share}, WORKER) for i, share in enumerate(shares)]
+        cost = run_jobs(jobs, work, self.workers)
         for run in todo:
-            self.collect(run, wanted.runs[run])
+            self._found.pop(run.key, None)
         return cost
+
+    def _order(self, run: Run, judges: frozenset[str]) -> dict[str, Any]:
+        """Return what a worker must know to make a run."""
+        return {
+            "folder": str(self.run_folder(run)), "config": asdict(self.config(run)), "result": str(self.result_file(run)),
+            "judges": [
+                {"name": name, "reward": self.models.reward(name, run.seed),
+                 "file": str(self.output / "judges" / run.key / f"{name}{SUFFIX}")}
+                for name in sorted(judges)
+            ],
+        }  # fmt: skip
 
     def run_folder(self, run: Run) -> Path:
         """Return the run's folder."""
         return self.output / "runs" / run.key
-
-    def _judge(self, todo: Sequence[Run], wanted: Needed, jobs: Path) -> None:
-        tasks = []
-        for run in todo:
-            for name in sorted(wanted.runs[run]):
-                file = self._judge_file(run, name)
-                if not self._judged(run, file):
-                    reward = self.models.reward(name, run.seed)
-                    tasks.append({"run": str(self.run_folder(run)), "task": run.task, "reward": reward, "file": str(file)})
-        if tasks:
-            count = min(self.workers, len(tasks))
-            shares = [tasks[place::count] for place in range(count)]
-            run_jobs(jobs, [Job(f"judge-{i}", {"job": "judge", "judgements": share}, WORKER)
-                            for i, share in enumerate(shares)], self.workers)  # fmt: skip
-
-    def _judge_file(self, run: Run, name: str) -> Path:
-        return self.output / "judges" / run.key / f"{name}{SUFFIX}"
-
-    def _judged(self, run: Run, file: Path) -> bool:
-        """Return whether a judge has scored as many problems as the run has."""
-        if not file.exists():
-            return False
-        graded = scores_of_run(self.run_folder(run), run.task)
-        return {row["problem"] for row in list(read_lines(file))[1:]} >= {one.problem for one in graded.problems}
-
-    def collect(self, run: Run, judges: frozenset[str]) -> None:
-        """Write a run's scores, with its judges', as a result."""
-        extra = {}
-        for name in sorted(judges):
-            rows = list(read_lines(self._judge_file(run, name)))
-            extra[name] = {row["problem"]: row["scores"] for row in rows[1:]}
-        scores = scores_of_run(self.run_folder(run), run.task, extra)
-        write_scores(self.result_file(run), scores)
-        self._found[run.key] = read_scores(self.result_file(run))
 
 
 def _plain(value: object) -> object:

@@ -19,7 +19,7 @@ from rstar_eval.leaderboards.cells import (
 )
 from rstar_eval.leaderboards.experiments import Experiment, Row, Source
 from rstar_eval.leaderboards.results import Results
-from rstar_eval.leaderboards.values import problem_values
+from rstar_eval.leaderboards.values import curve_tokens, problem_values
 from rstar_eval.paired import holm
 
 POOLED = "all tasks"
@@ -27,8 +27,8 @@ POOLED = "all tasks"
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured for a source in a column. values: by seed and problem. tokens: completion tokens a problem of
-    the whole runs. trajectories: N. runs, manifests: their names and config hashes. why: why there is nothing."""
+    """What was measured for a source in a column. values: by seed and problem. tokens: completion tokens a problem
+    that N trajectories took. trajectories: N. runs, manifests: their names and config hashes. why: why there is nothing."""
 
     values: dict[int, dict[str, float]] = field(default_factory=dict)
     tokens: float | None = None
@@ -76,7 +76,9 @@ def measure(source: Source | None, experiment: Experiment, column: str, results:
     tasks = [experiment.columns.get(column)] if column != POOLED else list(experiment.columns.values())
     if experiment.metric == "solved":
         return _solved(source, tasks[0], results)
-    found, tokens, trajectories, runs, manifests = {}, [], source.at, [], []
+    found, trajectories, runs, manifests = {}, source.at, [], []
+    spent: list[float | None] = []
+    weights: list[int] = []
     for seed in results.seeds:
         parts: dict[str, float] = {}
         whole = True
@@ -90,8 +92,9 @@ def measure(source: Source | None, experiment: Experiment, column: str, results:
                 break
             own = replace(source, judge=results.canonical(source.judge, seed) if source.judge else None)
             parts |= problem_values(scores, own, experiment.metric)
-            tokens += [one.tokens for one in scores.problems]
             trajectories = source.at or int(scores.config["rollouts"])
+            spent.append((curve_tokens(scores, [trajectories]) or [None])[0])
+            weights.append(len(scores.problems))
             runs.append(run.key)
             manifests.append(str(scores.manifest["config_hash"]))
         if whole and parts:
@@ -99,7 +102,9 @@ def measure(source: Source | None, experiment: Experiment, column: str, results:
     if not found:
         missing = "no task of ours stands for this column" if tasks == [None] else "not measured"
         return Measured(why=missing)
-    return Measured(found, sum(tokens) / len(tokens), trajectories, tuple(runs), tuple(dict.fromkeys(manifests)))
+    known = [each * weight for each, weight in zip(spent, weights, strict=True) if each is not None]
+    tokens = sum(known) / sum(weights) if len(known) == len(spent) else None
+    return Measured(found, tokens, trajectories, tuple(runs), tuple(dict.fromkeys(manifests)))
 
 
 def _judged(scores: Any, judge: str) -> bool:

@@ -1,4 +1,4 @@
-"""Jobs of a reproduction in a process of their own (training/evolve_jobs.py): evaluations, and judging stored solutions.
+"""The job of a reproduction in a process of its own (training/evolve_jobs.py): runs, and the judging of their solutions.
 
 python -m rstar_eval.leaderboards.worker JOB.json
 """
@@ -17,25 +17,27 @@ AT_ONCE = 32
 """Problems whose solutions are scored at once, so that batches are full."""
 
 
-def evaluate_runs(job: dict[str, Any]) -> None:
-    """Do the runs of the job one after the other, each as the main job would."""
+def measure_runs(job: dict[str, Any]) -> None:
+    """Do the runs of the job one after the other: each as the main job would, then its judges, then its result."""
     from rstar_eval.evaluate import evaluate
+    from rstar_eval.leaderboards.scores import read_lines, scores_of_run, write_scores
 
     for run in job["runs"]:
         print(f"{run['folder']}", flush=True)
-        config = from_data(RunConfig, run["config"], "job")
-        if evaluate(config, Path(run["folder"]), LogProgress()).stopped:
+        folder, config = Path(run["folder"]), from_data(RunConfig, run["config"], "job")
+        (task,) = config.tasks
+        if evaluate(config, folder, LogProgress()).stopped:
             raise KeyboardInterrupt
+        judges = {}
+        for judge in run["judges"]:
+            print(f"judged by {judge['reward']}", flush=True)
+            file = Path(judge["file"])
+            asyncio.run(judge_run(folder, task, judge["reward"], file, config.data_dir))
+            judges[judge["name"]] = {row["problem"]: row["scores"] for row in list(read_lines(file))[1:]}
+        write_scores(Path(run["result"]), scores_of_run(folder, task, judges))
 
 
-def judge_runs(job: dict[str, Any]) -> None:
-    """Score the stored solutions of each run of the job with its reward model."""
-    for one in job["judgements"]:
-        print(f"{one['reward']} on {one['run']}", flush=True)
-        asyncio.run(judge_run(Path(one["run"]), one["task"], one["reward"], Path(one["file"])))
-
-
-async def judge_run(run: Path, task: str, spec: str, file: Path) -> None:
+async def judge_run(run: Path, task: str, spec: str, file: Path, data_dir: str | None = None) -> None:
     """Score every answered solution of a run with the reward model `spec` and write the scores to `file`: a header with
     the model's description and the run's hash, then a line a problem with one score a trajectory (null: no answer)."""
     from rstar_eval.leaderboards.scores import write_lines
@@ -46,7 +48,7 @@ async def judge_run(run: Path, task: str, spec: str, file: Path) -> None:
     from rstar_eval.tasks import load_task
 
     manifest, log = read_manifest(run), read_log(run)
-    questions = {one.id: one.text for one in load_task(task).problems}
+    questions = {one.id: one.text for one in load_task(task, data_dir=data_dir and Path(data_dir)).problems}
     paths: dict[str, list[Trajectory]] = {}
     for key in sorted(log.searches):
         if key[0] == task:
@@ -71,4 +73,4 @@ async def judge_run(run: Path, task: str, spec: str, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    work({"evaluate": evaluate_runs, "judge": judge_runs})
+    work({"measure": measure_runs})
