@@ -7,8 +7,9 @@ from collections.abc import Hashable
 from typing import Any
 
 from rstar_eval.grading.fingerprint import free, rational
+from rstar_eval.grading.functions import Undefined, Unsupported, context
 from rstar_eval.grading.limits import LimitExceeded
-from rstar_eval.grading.numeric import Undefined, Unsupported, context, evaluate, sample
+from rstar_eval.grading.numeric import evaluate, sample
 from rstar_eval.grading.read import Reading
 from rstar_eval.grading.relations import ordered
 from rstar_eval.grading.tree import Node, walk

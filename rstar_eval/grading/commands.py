@@ -116,7 +116,7 @@ def read_pair(raw: bytes, number: int) -> Pair | str:
         record["gold"],
         record["pred"] or "",
         None if label is None else bool(label),
-        "all" if kind is None else str(kind),
+        "" if kind is None else str(kind),
         task,
     )
 
@@ -132,12 +132,12 @@ def tally(counts: Counter[str], label: bool, given: Grade) -> None:
 
 
 def table(tallies: Mapping[str, Counter[str]], milliseconds: float) -> str:
-    """Write the counts by kind as text, one row a kind and one for all."""
+    """Write the counts by kind as text: one row a kind (pairs without one have none of their own) and one for all."""
     total: Counter[str] = Counter()
     for counts in tallies.values():
         total.update(counts)
     rows = [("kind", "pairs", "accuracy", "false +", "false -", "errors", "no answer")]
-    for kind, counts in [*sorted(tallies.items()), ("all", total)]:
+    for kind, counts in [*sorted((kind, counts) for kind, counts in tallies.items() if kind), ("all", total)]:
         wrong = counts["false_positive"] + counts["false_negative"]
         rows.append(
             (

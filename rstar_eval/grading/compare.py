@@ -39,7 +39,7 @@ from rstar_eval.grading.values import (
 
 _MOST_PAIRS = 40_000
 _HALF_DAY = 43_200
-_FUNCTION = re.compile(r"y?[fghpqFGHPQ]\([a-z]\)y?")
+_FUNCTION = re.compile(r"y?[fghpqFGHPQ](\^\{-1\})?\([a-z]\)y?")
 
 
 def same(gold: Value, pred: Value, tolerance: Tolerance) -> bool:
@@ -146,6 +146,8 @@ def _interval_like(gold: Items, pred: Items) -> bool:
 
 
 def _may_be_interval(items: Items) -> bool:
+    if len(items.items) != 2:
+        return False
     ends: list[Any] = [
         real_value(item.node) if isinstance(item, Expr) and not item.unit else None for item in items.items
     ]
@@ -172,9 +174,9 @@ def _items(gold: Items, pred: Items, tolerance: Tolerance) -> bool:
         return _unordered(one, other, tolerance)
     if gold.kind in ("list", "set"):
         if pred.kind == "tuple" and len(one) > 1:
-            return gold.kind == "list" and _ordered(one, other, tolerance)
+            return gold.kind == "list" and not _may_be_interval(pred) and _ordered(one, other, tolerance)
         return _unordered(one, other, tolerance)
-    if gold.kind == "bracket" and pred.kind in ("list", "set") and len(one) == 2 and _may_be_interval(gold):
+    if gold.kind in ("bracket", "tuple") and pred.kind in ("list", "set") and _may_be_interval(gold):
         return False
     if gold.kind == "tuple" and pred.kind == "set":
         return False
@@ -240,6 +242,8 @@ def _rationals(items: Sequence[Value]) -> Counter[object] | None:
 
 
 def _sets(gold: Value, pred: Value) -> bool:
+    if isinstance(pred, Items) and any(isinstance(item, RealSet) and item.variable for item in pred.items):
+        return False  # "x < 1 and x > 2" says no number; of a reference it is read as meant, a union
     one, other = _set_of(gold), _set_of(pred)
     if one is None or other is None:
         return False

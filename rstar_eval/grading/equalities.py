@@ -10,12 +10,13 @@ from rstar_eval.grading.expressions import node_of
 from rstar_eval.grading.labels import is_label, label_of
 from rstar_eval.grading.relations import solve_chain
 from rstar_eval.grading.scan import split
-from rstar_eval.grading.tokens import Token
+from rstar_eval.grading.tokens import Token, spelled
 from rstar_eval.grading.units import split_unit
-from rstar_eval.grading.values import Either, Equation, Expr, Items, Labelled, RealSet, Value
+from rstar_eval.grading.values import Either, Equation, Expr, Items, Labelled, Matrix, RealSet, Value
 
 Read = Callable[[Sequence[Token]], Value]
 _FUNCTIONS = frozenset("fghPQ")
+_ASKED = frozenset(["lim", "int"])
 RELATIONS = ("<", "<=", ">", ">=", "!=")
 
 
@@ -75,6 +76,9 @@ def _equality(sides: Sequence[Sequence[Token]], signs: Sequence[str], read: Read
         return Labelled(label_of(sides[0]), read(sides[1])) if function else None
     if len(sides) == 2 and not is_label(sides[0]) and is_label(sides[1]) and "=" in signs:
         sides = (sides[1], sides[0])
+    stated = _stated(sides, read) if len(sides) == 2 and "=" in signs and not is_label(sides[0]) else None
+    if stated is not None:
+        return stated
     if len(sides) > 2 and all(sign == "=" for sign in signs) and all(is_label(side) for side in sides[:-1]):
         return _same_value(sides, read)
     if is_label(sides[0]):
@@ -93,6 +97,17 @@ def _equality(sides: Sequence[Sequence[Token]], signs: Sequence[str], read: Read
     if len(sides) == 2 and "approx" in signs:
         return Either(tuple(read(side) for side in sides))
     return None
+
+
+def _stated(sides: Sequence[Sequence[Token]], read: Read) -> Labelled | None:
+    """Read `A^{-1} = ` a matrix and `\\lim ... = 3`: what stands before is only what was asked for."""
+    if any(token.value in ("begin", "Matrix") for token in sides[0]):
+        return None
+    value = read(sides[1])
+    asked = isinstance(value, Matrix) or (
+        sides[0][0].value in _ASKED and isinstance(value, Expr) and node_of(sides[0]) is None
+    )
+    return Labelled(spelled(list(sides[0])), value) if asked else None
 
 
 def _same_value(sides: Sequence[Sequence[Token]], read: Read) -> Value:

@@ -13,8 +13,9 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from rstar_eval.grading.exact import exact_value
+from rstar_eval.grading.functions import Undefined, Unsupported, context
 from rstar_eval.grading.limits import LimitExceeded
-from rstar_eval.grading.numeric import PRECISIONS, WHOLE, Undefined, Unsupported, context, evaluate, sample
+from rstar_eval.grading.numeric import PRECISIONS, WHOLE, evaluate, sample
 from rstar_eval.grading.tree import Node, has, is_infinite, symbols, walk
 
 _GUARD = 96

@@ -134,11 +134,11 @@ def _string(
 
 
 GRADERS.add(
-    "default", Grader("default", "2", "The ladder of this project: exact rules, structure, then symbolic.", _default)
+    "default", Grader("default", "3", "The ladder of this project: exact rules, structure, then symbolic.", _default)
 )
 GRADERS.add(
     "official",
-    Grader("official", "2", "The default ladder plus the leniencies of the rStar authors' checker.", _official),
+    Grader("official", "3", "The default ladder plus the leniencies of the rStar authors' checker.", _official),
 )
 GRADERS.add(
     "math_verify", Grader("math_verify", "1+0.9", "math-verify 0.9 in a worker process, both orders.", _math_verify)

@@ -14,10 +14,13 @@ PREFIX = re.compile(
     r"(the|our|so|hence|thus|therefore|final|correct|required|only|desired)*(answer|solution|result|value|root|point|vector|interval|orderedpair|orderedtriple|coordinate)s?(set)?"
     r"(is|are|equals)?"
 )
+_DERIVATIVE = re.compile(r"\{d(?:\^(?:2|\{2\}))?[a-z]\}\{d[a-z](?:\^(?:2|\{2\}))?\}")
+_FUNCTIONS = frozenset("fghFGH")
 
 
 def is_label(tokens: Sequence[Token]) -> bool:
-    """Whether tokens are a name: x, x_1, y', f(x), P(A), \\angle ABC, |AB|, AB, (x, y), Area."""
+    """Whether tokens are a name: x, x_1, y', f(x), f^{-1}(x), dy/dx, P(A), \\angle ABC, |AB|, AB, (x, y), Area."""
+    tokens = _without_mark(tokens)
     tokens = [token for token in tokens if token.value not in ("angle", "triangle", "'") or token.kind == "name"]
     if enclosed(tokens) == "{":
         tokens = tokens[1:-1]
@@ -35,6 +38,8 @@ def is_label(tokens: Sequence[Token]) -> bool:
     if tokens[0].value == "frac":
         top = tokens[1 : closing_index(tokens, 1) + 1]
         bottom = tokens[1 + len(top) :]
+        if _DERIVATIVE.fullmatch("".join(token.value for token in tokens[1:])):
+            return True
         return all(enclosed(part) == "{" and is_label(part[1:-1]) for part in (top, bottom))
     if tokens[0].kind != "name":
         return False
@@ -55,6 +60,20 @@ def is_label(tokens: Sequence[Token]) -> bool:
         cut = next((index for index, token in enumerate(tokens) if token.value == "("), 0)
         return cut > 0 and _subscripted(tokens[:cut])
     return all(token.kind == "name" and (len(token.value) > 1 or token.text) for token in tokens)
+
+
+def _without_mark(tokens: Sequence[Token]) -> Sequence[Token]:
+    """A function's name without the -1 of its inverse or the primes of its derivatives; an angle's without m."""
+    if len(tokens) < 3 or tokens[0].kind != "name" or len(tokens[0].value) > 1:
+        return tokens
+    if tokens[0].value == "m" and tokens[1].value == "angle":
+        return tokens[1:]
+    if tokens[1].value != "^" or tokens[2].value != "{":
+        return tokens
+    end = closing_index(tokens, 2)
+    mark = "".join(token.value for token in tokens[3:end])
+    inverse = mark == "-1" and tokens[0].value in _FUNCTIONS
+    return [tokens[0], *tokens[end + 1 :]] if inverse or mark.strip("'") == "" else tokens
 
 
 def _subscripted(tokens: Sequence[Token]) -> bool:

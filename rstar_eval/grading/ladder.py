@@ -28,6 +28,7 @@ LIST_TASKS = frozenset(["collegemath", "college_math"])
 """Tasks whose references never set thousands apart: there `110,880` is two numbers."""
 
 _SPACES = re.compile(r"(?<!\d)[ ~]+|[ ~]+(?!\d)")
+_PERSON = re.compile(r"[A-Z](?=[a-z]*[aeiouy])[a-z]{2,}")  # Bob, Jie: too short for the reader to tell from a product
 _EXACT = Verdict("correct", "exact")
 _SPELLING = Verdict("correct", "spelling")
 _EMPTY = Verdict("no_answer", "empty")
@@ -72,9 +73,8 @@ def _glued(text: str) -> str:
 
 
 def _structure(want: Reading, have: Reading, tolerance: Tolerance) -> Verdict | Passed:
-    if (
-        any(isinstance(value, Words) for value in want.values) or any(isinstance(value, Words) for value in have.values)
-    ) and _same_words(want, have):
+    worded = any(isinstance(value, Words) for value in (*want.values, *have.values))
+    if (worded or _PERSON.fullmatch(want.normal)) and _same_words(want, have):
         return Verdict("correct", "words")
     if not agree(want.qualifier, have.qualifier):
         return Verdict("wrong", "qualifier")

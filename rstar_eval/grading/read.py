@@ -13,21 +13,22 @@ from functools import lru_cache
 from math import gcd
 
 from rstar_eval.grading import tree
-from rstar_eval.grading.brackets import as_set, bracketed, european, filled_in, union
+from rstar_eval.grading.brackets import as_set, bracketed, european, union
 from rstar_eval.grading.equalities import RELATIONS, related
 from rstar_eval.grading.expressions import expression, node_of
 from rstar_eval.grading.fingerprint import free
+from rstar_eval.grading.joining import collect
 from rstar_eval.grading.labels import PREFIX
 from rstar_eval.grading.latex import normal_form
 from rstar_eval.grading.limits import LIMITS, LimitExceeded
 from rstar_eval.grading.matrices import system_of, vector_of
 from rstar_eval.grading.printed import printed
 from rstar_eval.grading.qualifiers import NONE, Qualifier, split_qualifier
-from rstar_eval.grading.relations import complement, intersect, ordered
+from rstar_eval.grading.relations import complement
 from rstar_eval.grading.rewrite import join_thousands, plain_call, split_joined, worded_numbers
 from rstar_eval.grading.scan import enclosed, split
 from rstar_eval.grading.tokens import Token, spelled, tokenise
-from rstar_eval.grading.values import Either, Expr, Inequality, Items, Labelled, Opaque, Ratio, RealSet, Value, Words
+from rstar_eval.grading.values import Either, Expr, Items, Labelled, Opaque, Ratio, Value, Words
 from rstar_eval.grading.words import REALS, choice, clock, compact, is_wordy, phrase, plain_text, words_of
 
 _INTEGER = re.compile(r"(?<![\d.,\w])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])")
@@ -177,7 +178,7 @@ def value_of(tokens: Sequence[Token]) -> Value:
             if is_wordy([token for token in tokens if token.value != ","]) and kind != ",":
                 break
             word = "or" if kind == "or" else "and" if any(token.value in ("and", "&") for token in tokens) else ","
-            return _collect([value_of(piece) for piece in pieces], word, tokens)
+            return collect([value_of(piece) for piece in pieces], word, tokens)
     return _piece(tokens)
 
 
@@ -218,89 +219,13 @@ def _strip(tokens: Sequence[Token]) -> Sequence[Token]:
     return tokens
 
 
-def _collect(values: list[Value], word: str, tokens: Sequence[Token]) -> Value:
-    """Put together what commas, `and` or `or` join."""
-    variables = {value.variable for value in values if isinstance(value, RealSet) and value.variable}
-    sets = [_solved_set(value, variables) for value in values]
-    if all(sets):
-        return _join_sets([item for item in sets if item], word)
-    if all(isinstance(value, Words) for value in values):
-        return words_of(tokens)
-    flat: list[Value] = []
-    for value in values:
-        flat.extend(_spread(value))
-    flat = filled_in(flat)
-    first = flat[0]
-    labels = [value.label if isinstance(value, Labelled) else "" for value in flat]
-    if isinstance(first, Labelled) and all(label in ("", first.label) for label in labels):
-        items = [value.value if isinstance(value, Labelled) else value for value in flat]
-        spread = [
-            part
-            for item in items
-            for part in (item.items if isinstance(item, Items) and item.kind == "list" else (item,))
-        ]
-        return Labelled(first.label, Items("list", tuple(spread)))
-    if all(labels) and len(set(labels)) == len(labels) and word != "or":
-        return Items("tuple", tuple(flat))
-    relations = [value.relations for value in flat if isinstance(value, Inequality)]
-    if len(relations) == len(flat) and word == "and":
-        return Inequality(tuple(part for parts in relations for part in parts))
-    if isinstance(first, RealSet) and len(first.parts) == 2 and first.parts[0].high == first.parts[1].low:
-        points = [as_set(Items("set", (value,))) for value in flat[1:]]
-        if all(points):
-            return _excluded(first, [item for item in points if item])
-    return Items("list", tuple(flat))
-
-
-def _solved_set(value: Value, variables: set[str]) -> RealSet | None:
-    """A set of reals; beside inequalities in x also `x = 2`, a point."""
-    if isinstance(value, Labelled) and value.label in variables and isinstance(value.value, Expr):
-        return as_set(Items("set", (value.value,)))
-    return as_set(value) if isinstance(value, RealSet) else None
-
-
-def _spread(value: Value) -> Sequence[Value]:
-    """The items that a value adds to a list: its own if it is a list, or the names of `a = b = 5`."""
-    if isinstance(value, Items) and value.kind == "list":
-        return value.items
-    if isinstance(value, Either) and isinstance(value.options[0], Items):
-        named = value.options[0].items
-        return named if all(isinstance(item, Labelled) for item in named) else (value,)
-    return (value,)
-
-
-def _excluded(first: RealSet, points: list[RealSet]) -> Value:
-    """`x != -1, 4`: the reals without these points."""
-    result: RealSet | None = first
-    for item in points:
-        other = complement(item)
-        result = intersect(result, other) if result and other else None
-    return result or first
-
-
-def _join_sets(sets: list[RealSet], word: str) -> Value:
-    merged = RealSet(tuple(part for item in sets for part in item.parts), sets[0].variable)
-    if word != "or" and not any(item.variable for item in sets):
-        return Items("list", tuple(sets))
-    if word == "or" or not all(item.variable for item in sets):
-        return merged
-    common: RealSet | None = sets[0]
-    for item in sets[1:]:
-        common = intersect(common, item) if common is not None else None
-    if common is None:
-        return merged
-    if word == "and" and not ordered(common):
-        return Items("list", tuple(sets))
-    return common if word == "and" or ordered(common) else merged
-
-
 def _piece(tokens: Sequence[Token]) -> Value:
     """Read tokens without a joining word or comma outside of brackets."""
     tokens = _strip(tokens)
     if tokens[0].value == "begin" or (tokens[0].value == r"\{" and tokens[1:] and tokens[1].value == "begin"):
         rows = system_of(tokens)
         if rows:
-            return _collect([_row(row) for row in rows], ",", tokens)
+            return collect([_row(row) for row in rows], ",", tokens)
     if any(token.value in RELATIONS or token.value in _RELATING for token in tokens):
         relation = related(tokens, value_of)
         if relation is not None:

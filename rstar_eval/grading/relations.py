@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 from rstar_eval.grading import tree
@@ -11,6 +12,7 @@ from rstar_eval.grading.scalars import same_node
 from rstar_eval.grading.tree import Node, is_infinite
 from rstar_eval.grading.values import Inequality, Interval, RealSet
 
+_WHOLE_LINE = Interval(tree.MINUS_INFINITY, tree.INFINITY, False, False)
 FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
 
 
@@ -42,7 +44,10 @@ def solve_chain(sides: Sequence[Node], signs: Sequence[str]) -> RealSet | Inequa
 
 
 def _half_line(left: Node, sign: str, right: Node, name: str) -> RealSet | None:
-    """Solve a relation that is linear in `name`."""
+    """Solve a relation that is linear or quadratic in `name`. None if it isn't, or has several variables."""
+    if sign == "!=" and tree.has(right, "pm", "mp"):
+        either = [_half_line(left, sign, tree.choose_sign(right, choice), name) for choice in (1, -1)]
+        return intersect(either[0], either[1]) if either[0] and either[1] else None
     if free(left) and free(right):
         left, right = tree.sub(left, right), tree.ZERO
     if not free(left):
@@ -54,7 +59,7 @@ def _half_line(left: Node, sign: str, right: Node, name: str) -> RealSet | None:
             return None
         solved = _linear(left, right, name)
         if solved is None:
-            return None
+            return _quadratic(tree.sub(left, right), sign, name)
         right, positive = solved
         sign = sign if positive else FLIP[sign]
     closed = "=" in sign
@@ -93,6 +98,39 @@ def _linear(left: Node, right: Node, name: str) -> tuple[Node, bool] | None:
     if value is None or value == 0:
         return None
     return tree.div(tree.sub(right, offset), slope), bool(value > 0)
+
+
+def _quadratic(node: Node, sign: str, name: str) -> RealSet | None:
+    """Solve node < 0 (or >, <=, ...) for a polynomial of degree 2 with real coefficients, or None if it is none."""
+    at = [tree.substitute(node, name, tree.number(value)) for value in (0, 1, -1)]
+    half = tree.number(Fraction(1, 2))
+    square = tree.sub(tree.mul(half, tree.add(at[1], at[2])), at[0])
+    slope = tree.mul(half, tree.sub(at[1], at[2]))
+    variable = tree.symbol(name)
+    try:
+        if not equal(node, tree.add(tree.mul(square, variable, variable), tree.mul(slope, variable), at[0])):
+            return None
+    except Undecided:
+        return None
+    discriminant = tree.sub(tree.mul(slope, slope), tree.mul(tree.number(4), square, at[0]))
+    top, inside = real_value(square), real_value(discriminant)
+    if top is None or inside is None or top == 0:
+        return None
+    if top < 0:
+        sign = FLIP[sign]
+    closed = "=" in sign and sign != "!="
+    if inside < 0:
+        return RealSet((_WHOLE_LINE,) if sign[0] in ">!" else (), name)
+    root = Node("root", (discriminant, tree.number(2)))
+    ends = [
+        tree.div(tree.add(tree.neg(slope), part), tree.mul(tree.number(2), square)) for part in (root, tree.neg(root))
+    ]
+    high, low = ends if top > 0 else ends[::-1]
+    inner = Interval(low, high, closed, closed)
+    outer = (Interval(tree.MINUS_INFINITY, low, False, closed), Interval(high, tree.INFINITY, closed, False))
+    if sign == "!=":
+        return RealSet((outer[0], Interval(low, high, False, False), outer[1]), name)
+    return RealSet((inner,) if sign[0] == "<" else outer, name)
 
 
 def position(node: Node) -> Any:
@@ -145,7 +183,7 @@ def intersect(left: RealSet, right: RealSet) -> RealSet | None:
 
 def complement(inner: RealSet) -> RealSet | None:
     """The reals without a set."""
-    result = RealSet((Interval(tree.MINUS_INFINITY, tree.INFINITY, False, False),), inner.variable)
+    result = RealSet((_WHOLE_LINE,), inner.variable)
     for part in inner.parts:
         outside = []
         if not is_infinite(part.low):

@@ -64,6 +64,9 @@ def split_joined(tokens: list[Token]) -> list[Token]:
     """Separate joining words that lost their spaces: `-3orx`, `2and3`, `\\pi korx`."""
     result: list[Token] = []
     for index, token in enumerate(tokens):
+        if token.value in ("OR", "AND") and _stands_alone(tokens, index):
+            result.append(token._replace(value=token.value.lower()))
+            continue
         if token.kind == "name" and 2 < len(token.value) <= 5 and not token.text and index and token.value != "for":
             match = _JOINED.fullmatch(token.value)
             if match and (match[1] or tokens[index - 1].kind in ("number", "close")):
@@ -71,6 +74,13 @@ def split_joined(tokens: list[Token]) -> list[Token]:
                 continue
         result.append(token)
     return result
+
+
+def _stands_alone(tokens: Sequence[Token], index: int) -> bool:
+    """Whether a token is a word between two others: in \\text{}, or with spaces on both sides."""
+    if not 0 < index < len(tokens) - 1:
+        return False
+    return tokens[index].text or bool(tokens[index].spaced and tokens[index + 1].spaced)
 
 
 def large_numbers(tokens: Sequence[Token]) -> Sequence[Token]:

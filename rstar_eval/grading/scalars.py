@@ -22,7 +22,7 @@ def same_expr(gold: Expr, pred: Expr, tolerance: Tolerance) -> bool:
     Raises Undecided if a side can't be evaluated.
     """
     if gold.base or pred.base:
-        return (gold.base == pred.base or not gold.base or not pred.base) and _numeral(gold) == _numeral(pred)
+        return _same_base(gold.base, pred.base) and _numeral(gold) == _numeral(pred)
     relative = _relative(gold, pred, tolerance)
     if (gold.unit is None) != (pred.unit is None) and (gold.loose or pred.loose):
         return _loosely(gold, pred, relative)
@@ -39,8 +39,13 @@ def same_expr(gold: Expr, pred: Expr, tolerance: Tolerance) -> bool:
     return same_node(gold.node, pred.node, relative)
 
 
+def _same_base(gold: int | None, pred: int | None) -> bool:
+    """A number without a base is decimal; only a reference may have left out the base that its question names."""
+    return gold == pred or gold is None or (gold == 10 and pred is None)
+
+
 def _numeral(side: Expr) -> str:
-    """The digits as written: a number in a base is compared by its digits, and a missing base like a missing unit."""
+    """The digits as written: a number in a base is compared by its digits."""
     return str(side.node.value)
 
 

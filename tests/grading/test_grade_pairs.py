@@ -42,6 +42,14 @@ def test_each_pair_gives_one_line_and_labels_give_a_table(tmp_path: Path) -> Non
     assert rows["all"][1:] == ["4", "75.0", "%", "0/2", "1/2", "0", "1"]
 
 
+def test_pairs_without_a_kind_are_in_the_row_of_all_only(tmp_path: Path) -> None:
+    pairs = [{"gold": "5", "pred": pred, "label": True} for pred in ("5", "5.0", "6")]
+    _, _, err = run(
+        write(tmp_path / "pairs.jsonl", *pairs, {"gold": "1", "pred": "1", "label": True, "kind": "integer"})
+    )
+    assert [row.split()[:2] for row in err.splitlines()[1:-1]] == [["integer", "1"], ["all", "4"]]
+
+
 def test_without_labels_there_is_no_table_and_ids_are_line_numbers(tmp_path: Path) -> None:
     status, lines, err = run(write(tmp_path / "pairs.jsonl", {"gold": "5", "pred": "5"}))
     assert (status, err) == (0, "")

@@ -77,9 +77,9 @@ def test_the_version_stands_for_prompt_and_grader() -> None:
     version = next(line.split(":")[1].strip() for line in text.splitlines() if line.strip().startswith("version"))
     grader = GRADERS[lm_eval_tasks.GRADER].version
     assert (version, lm_eval_tasks.prompt({"question": "Q"}), grader) == (
-        "2.0",
+        "3.0",
         "Q\n\nReason step by step, and put your final answer within \\boxed{}.",
-        "2",
+        "3",
     )
 
 
