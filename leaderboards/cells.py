@@ -96,8 +96,8 @@ def difference_of(new: Values, old: Values, against: str) -> Difference | None:
 
 
 def sign_flip(differences: Sequence[float], *, draws: int = DRAWS, seed: int = 0) -> float:
-    """Return the two-sided p-value of a permutation test of mean 0: under the hypothesis of equal methods each problem's
-    difference is as likely to have the other sign (Good 2005). Never below 1 / (draws + 1).
+    """Return the two-sided p-value of a permutation test of mean 0: if two methods are equal, each problem's difference
+    is as likely to have the other sign (Good 2005). Never below 1 / (draws + 1).
 
     >>> sign_flip([0.0, 0.0])
     1.0

@@ -40,6 +40,10 @@ def make_plan(
     say(f"Plan of {', '.join(one.id for one in experiments)}, preset {preset.name}: {len(wanted.runs)} runs")
     say(f"Hardware: {preset.hardware}")
     _say_models(wanted, models, plan)
+    say("")
+    say("Searches")
+    for name in dict.fromkeys(run.search for run in wanted.runs):
+        say(f"  {name}: " + ", ".join(f"{key} {value}" for key, value in preset.searches[name].items()))
     for seed in evolutions:
         _say_evolution(seed, models, plan)
     _say_trainings(wanted, models, plan)
@@ -93,8 +97,11 @@ def _say_evolution(seed: int, models: Models, plan: Plan) -> None:
     costs = plans.plan(config, facts, models.rounds)
     hours = sum(cost.search_hours + cost.training_hours for cost in costs)
     tokens = sum(cost.tokens for cost in costs)
-    plan.lines += ["", f"Evolution of seed {seed}: {models.rounds} rounds, {facts.problems:,} problems, {short(tokens)} tokens, "
-                   f"{hours:,.1f} hours of one {facts.device} (rstar-eval plan --preset {models.preset.name})"]  # fmt: skip
+    plan.lines += [
+        "",
+        f"Evolution of seed {seed}: {models.rounds} rounds, {facts.problems:,} problems, {short(tokens)} tokens, "
+        f"{hours:,.1f} hours of one {facts.device} (rstar-eval plan --preset {models.preset.name})",
+    ]
     plan.hours += hours
     plan.tokens += tokens
 
@@ -116,8 +123,8 @@ def _say_trainings(wanted: Needed, models: Models, plan: Plan) -> None:
             rate = float(cost["rate"]) * REFERENCE_PARAMETERS / model.parameters
             hours = rows * tokens * passes / rate / 3600
             plan.lines.append(
-                f"  {name}: {short(rows)} texts x {tokens:.0f} tokens x {passes:g} passes / {rate:,.0f} tokens a second and GPU"
-                f" / 3600 = {hours:,.1f} GPU-hours"
+                f"  {name}: {short(rows)} texts x {tokens:.0f} tokens x {passes:g} passes / {rate:,.0f} tokens a "
+                f"second and GPU / 3600 = {hours:,.1f} GPU-hours"
             )
         plan.hours += hours
 
@@ -144,7 +151,9 @@ def _say_run(run: Run, judges: frozenset[str], measurement: Measurement, plan: P
         arithmetic += f" / {rate:,.0f} a second and GPU = {hours:,.1f} GPU-hours"
         plan.hours += hours
     else:
-        seconds = problems * count * (float(cost["seconds"]) + len(judges) * float(preset.costs["judge"]["seconds"]) / 8)
+        seconds = (
+            problems * count * (float(cost["seconds"]) + len(judges) * float(preset.costs["judge"]["seconds"]) / 8)
+        )
         plan.hours += seconds / 3600
         arithmetic += f", about {seconds:,.0f} s"
     plan.runs += 1

@@ -83,18 +83,18 @@ def make_curves(experiment: Experiment, results: Results) -> FigureData:
                     lines.append((panel, row.name, 100 * math.fsum(means.values()) / len(means)))
         for one, other in experiment.tests:
             tests += _tests(experiment, panel, one, other, results)
-    return FigureData(experiment, results.preset.name, tuple(panels), tuple(curves), tuple(_adjusted(tests)), tuple(lines))
+    return FigureData(
+        experiment, results.preset.name, tuple(panels), tuple(curves), tuple(_adjusted(tests)), tuple(lines)
+    )
 
 
 Series = list[dict[int, tuple[dict[str, float], float | None]]]
 """For each x: by seed, the value of each problem and the mean tokens."""
 
 
-def _series(
-    experiment: Experiment, panel: str, source: Source, results: Results, xs: Sequence[int]
-) -> Series | None:
-    """Return a curve's values in a panel, None if no seed has all its runs. Points beyond the run's own trajectories are
-    left to the caller (`_most`)."""
+def _series(experiment: Experiment, panel: str, source: Source, results: Results, xs: Sequence[int]) -> Series | None:
+    """Return a curve's values in a panel, None if no seed has all its runs. `xs` must not go beyond the trajectories
+    that the runs have (`_most`)."""
     series: Series = [{} for _ in xs]
     for seed in results.seeds:
         runs = _runs(experiment, panel, source, results, seed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rstar_eval.errors import UserError
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS, DASHES = ("o", "s", "^", "D", "v", "P", "X"), ("-", "--", "-.", ":", "-", "--", "-.")
-STYLE: Mapping[str, Any] = {
+STYLE: Any = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.color": "#dddddd", "grid.linewidth": 0.6,
+    "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+    "grid.color": "#dddddd", "grid.linewidth": 0.6,
     "svg.hashsalt": "rstar-eval", "svg.fonttype": "path", "savefig.dpi": 160, "figure.dpi": 100,
 }  # fmt: skip
 
@@ -37,16 +38,21 @@ def draw(data: FigureData | Table) -> dict[str, bytes]:
     try:
         import matplotlib as mpl
     except ImportError:
-        raise UserError("matplotlib is not installed, which draws figures", "pip install 'rstar-eval[figures]'") from None
+        raise UserError(
+            "matplotlib is not installed, which draws figures", "pip install 'rstar-eval[figures]'"
+        ) from None
     mpl.use("Agg")
-    with mpl.rc_context(dict(STYLE)):
+    with mpl.rc_context(STYLE):
         if isinstance(data, Table):
             return _bars(data)
         name = data.experiment.id
         files = {f"{name}.csv": curve_csv(data).encode(), **_saved(name, _panels(data, tokens=False))}
         if data.tests:
             files[f"{name}-tests.csv"] = test_csv(data).encode()
-        if any(point.tokens is not None for curve in data.curves for point in curve.points) and data.experiment.number == 3:
+        if (
+            any(point.tokens is not None for curve in data.curves for point in curve.points)
+            and data.experiment.number == 3
+        ):
             files |= _saved(f"{name}-tokens", _panels(data, tokens=True))
         return files
 
@@ -132,7 +138,7 @@ def _bars(table: Table) -> dict[str, bytes]:
         at = place - 0.4
         for number, name in enumerate(names):
             policy, system2 = (table.cell(f"{name}/{role}", column) for role in ("policy", "system2"))
-            pairs = [(policy.published, system2.published, None)]
+            pairs: list[tuple[float | None, float | None, Any]] = [(policy.published, system2.published, None)]
             if name in measured:
                 pairs.append((policy.measured, system2.measured, (policy.interval, system2.interval)))
             for low, high, intervals in pairs:
@@ -142,7 +148,10 @@ def _bars(table: Table) -> dict[str, bytes]:
     axis.set_ylabel("accuracy (%)")
     axis.grid(visible=False, axis="x")
     legend = [Patch(facecolor=COLOURS[i], label=name) for i, name in enumerate(names)]
-    legend += [Patch(facecolor="#aaaaaa", label="policy alone"), Patch(facecolor="#aaaaaa", alpha=0.4, label="gain of the search")]
+    legend += [
+        Patch(facecolor="#aaaaaa", label="policy alone"),
+        Patch(facecolor="#aaaaaa", alpha=0.4, label="gain of the search"),
+    ]
     legend += [Patch(facecolor="white", edgecolor="#333333", hatch="////", label="measured here (others: published)")]
     figure.legend(handles=legend, loc="outside lower center", ncols=3, frameon=False)
     from rstar_eval.leaderboards.render import csv
@@ -192,7 +201,9 @@ def curve_csv(data: FigureData) -> str:
                               *values, str(point.n), str(point.seeds)))  # fmt: skip
     for panel, name, value in data.lines:
         task = data.experiment.columns.get(panel) or ""
-        lines.append(_row(data.experiment.id, data.preset, panel, task, "line", name, "", f"{value:.6g}", "", "", "", "", ""))
+        lines.append(
+            _row(data.experiment.id, data.preset, panel, task, "line", name, "", f"{value:.6g}", "", "", "", "", "")
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -201,7 +212,14 @@ def test_csv(data: FigureData) -> str:
     lines = ["figure,preset,panel,curve,against,equal,x,other_x,out_of_samples,n,difference,error,low,high,p,p_holm"]
     for test in data.tests:
         one = test.difference
-        values = (100 * one.mean, 100 * one.error, 100 * one.interval[0], 100 * one.interval[1], one.p, one.p_holm or one.p)
+        values = (
+            100 * one.mean,
+            100 * one.error,
+            100 * one.interval[0],
+            100 * one.interval[1],
+            one.p,
+            one.p_holm or one.p,
+        )
         lines.append(_row(data.experiment.id, data.preset, test.panel, test.row, one.against, test.equal, str(test.x),
                           str(test.other_x), "yes" if test.short else "no", str(one.n),
                           *(f"{value:.6g}" for value in values)))  # fmt: skip

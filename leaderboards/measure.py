@@ -141,7 +141,8 @@ class Measurement:
         """Return how many problems of a task are asked for."""
         from rstar_eval.tasks import task_spec
 
-        size = int(task_spec(task).size)
+        size = task_spec(task).size
+        assert size is not None, "the tasks of presets state their size"
         return size if self.limit is None else min(self.limit, size)
 
     def stored(self, run: Run, judges: frozenset[str] = frozenset()) -> RunScores | None:
@@ -230,7 +231,8 @@ class Measurement:
     def _order(self, run: Run, judges: frozenset[str]) -> dict[str, Any]:
         """Return what a worker must know to make a run."""
         return {
-            "folder": str(self.run_folder(run)), "config": asdict(self.config(run)), "result": str(self.result_file(run)),
+            "folder": str(self.run_folder(run)), "config": asdict(self.config(run)),
+            "result": str(self.result_file(run)),
             "judges": [
                 {"name": name, "reward": self.models.reward(name, run.seed),
                  "file": str(self.output / "judges" / run.key / f"{name}{SUFFIX}")}

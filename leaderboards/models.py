@@ -118,7 +118,7 @@ class Models:
             if model.base is not None:
                 start = self.folder(model.base, seed)
         else:
-            if model.data not in self.data:
+            if model.data is None or model.data not in self.data:
                 raise NotHere(f"its training rows are not given (--data {model.data}=FILE)")
             rows, start = self.data[model.data], self.folder(model.base, seed)
             if not (start / "config.json").is_file():
@@ -134,7 +134,7 @@ class Models:
         )  # fmt: skip
 
     def _from_evolution(self, name: str, model: Model, seed: int, output: Path) -> tuple[Path, Path, TrainConfig]:
-        """Return rows, base and settings of an ablation: those of the evolution's last round but for what `model` says."""
+        """Return rows, base and settings of an ablation: the evolution's last round's, but for what `model` says."""
         evolution = self._evolution(name, seed)
         settings, last = evolution.config, self.last(seed)
         data = [evolution.folder / f"round{number}" / "data" for number in range(1, last + 1)]

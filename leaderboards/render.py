@@ -33,7 +33,11 @@ def column_title(table: Table, column: str) -> str:
     known = benchmarks()
     title = known[column].label if column in known else _LEVELS.get(column, column)
     task = table.experiment.columns.get(column)
-    if task and task not in (known[column].task if column in known else "", column) and table.experiment.metric != "solved":
+    if (
+        task
+        and task not in (known[column].task if column in known else "", column)
+        and table.experiment.metric != "solved"
+    ):
         return f"{title} ({task})"
     return title
 
@@ -79,8 +83,9 @@ def notes(table: Table) -> list[str]:
     lines = ["Cells: published / measured [95 % interval], agreement."]
     if table.preset == "mini":
         lines += [
-            "The miniature's problems and models are not the paper's, so that values can't be held against each other: agreement"
-            " is of the order of a row and the one it follows (yes, no, or open where 0 lies in the paired 95 % interval).",
+            "The miniature's problems and models are not the paper's, so that values can't be held against each "
+            "other: agreement is of the order of a row and the one it is compared with below (yes, no, or open where 0 "
+            "lies in the paired 95 % interval).",
             "How often its problems hold traps is a design choice and sets how much there is to gain.",
         ]
     else:
@@ -110,7 +115,12 @@ def markdown(table: Table) -> str:
     runs = _run_rows(table)
     if runs:
         columns = ("row", "N", "tokens a problem", "problems", "by seed", "runs", "config")
-        parts += ["## What the rows are made of", "", tabulate(runs, columns, tablefmt="github", disable_numparse=True), ""]
+        parts += [
+            "## What the rows are made of",
+            "",
+            tabulate(runs, columns, tablefmt="github", disable_numparse=True),
+            "",
+        ]
     tests = _test_rows(table)
     if tests:
         columns = ("row", "against", "column", "difference", "95 % interval", "p", "p (Holm)")
@@ -190,7 +200,8 @@ def data(table: Table) -> dict[str, Any]:
         "schema": SCHEMA, "id": one.id, "preset": table.preset, "title": one.title, "unit": one.unit,
         "metric": one.metric, "notes": notes(table),
         "columns": [
-            {"id": column, "title": column_title(table, column), "task": one.columns.get(column)} for column in table.columns
+            {"id": column, "title": column_title(table, column), "task": one.columns.get(column)}
+            for column in table.columns
         ],
         "rows": [
             {"id": row.id, "name": row.name, "inference": row.inference, "group": row.group, "extra": row.extra,

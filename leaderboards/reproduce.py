@@ -65,10 +65,14 @@ def reproduce(request: Request, console: Console) -> None:
         raise UserError("two of the evolutions have the same seed", "give one --evolve folder a seed")
     seeds = request.seeds or tuple(sorted(given)) or preset.seeds
     own = {seed: request.output / "evolve" / f"seed{seed}" for seed in seeds if seed not in given}
-    models = Models(preset, request.output, _finished(given, own, request.rounds), request.models, request.data, request.rounds)
+    models = Models(
+        preset, request.output, _finished(given, own, request.rounds), request.models, request.data, request.rounds
+    )
     measurement = Measurement(models, request.limit, request.data_dir, request.workers)
     wanted = needed(experiments, models, seeds, only)
-    to_evolve = [seed for seed in seeds if seed not in models.evolutions and _evolves(wanted, experiments, models, seed)]
+    to_evolve = [
+        seed for seed in seeds if seed not in models.evolutions and _evolves(wanted, experiments, models, seed)
+    ]
     if request.dry_run:
         for text in make_plan(experiments, wanted, measurement, to_evolve).lines:
             console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -196,7 +200,9 @@ def _run(wanted: Needed, measurement: Measurement, console: Console) -> None:
     for why in dict.fromkeys(blocked.values()):
         count = sum(one == why for one in blocked.values())
         console.print(f"not run: {count} runs: {why}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"runs: {len(wanted.runs)}, stored {len(wanted.runs) - len(missing)}, to do {len(missing) - len(blocked)}")
+    console.print(
+        f"runs: {len(wanted.runs)}, stored {len(wanted.runs) - len(missing)}, to do {len(missing) - len(blocked)}"
+    )
     cost = measurement.do(wanted, jobs)
     if cost is not None:
         console.print(f"measured in {cost.seconds:.0f} s ({cost.job_seconds:.0f} s of workers)", highlight=False)

@@ -1,7 +1,7 @@
 """Stored results of a preset: what tables and figures are made of, whether just measured or committed.
 
-    RESULTS/seed0/evolution.jsonl.zst            an evolution: its settings and figures, and its pool, solved by which round
-    RESULTS/seed0/r4+ppm4+search64/TASK.jsonl.zst   a run's scores (scores.py)
+RESULTS/seed0/evolution.jsonl.zst            an evolution: its settings and figures, and its pool, solved by which round
+RESULTS/seed0/r4+ppm4+search64/TASK.jsonl.zst   a run's scores (scores.py)
 """
 
 from __future__ import annotations

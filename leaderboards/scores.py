@@ -127,9 +127,7 @@ def _score(
     )
 
 
-def _spent(
-    run: Path, problem: str, searches: Sequence[tuple[Sequence[Trajectory], int]]
-) -> tuple[int, ...] | None:
+def _spent(run: Path, problem: str, searches: Sequence[tuple[Sequence[Trajectory], int]]) -> tuple[int, ...] | None:
     """Return the completion tokens up to and with each trajectory: exact after each tree; within a tree from its stored
     nodes (an expansion counts for the first walk that made it), within samples from their steps; made to add up to what
     the search has counted. None if a tree with several trajectories was not kept."""

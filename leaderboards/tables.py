@@ -28,7 +28,8 @@ POOLED = "all tasks"
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What was measured for a source in a column. values: by seed and problem. tokens: completion tokens a problem
-    that N trajectories took. trajectories: N. runs, manifests: their names and config hashes. why: why there is nothing."""
+    that N trajectories took. trajectories: N. runs, manifests: their names and config hashes. why: why there is
+    nothing."""
 
     values: dict[int, dict[str, float]] = field(default_factory=dict)
     tokens: float | None = None
@@ -59,7 +60,9 @@ def make_table(experiment: Experiment, results: Results, why: Mapping[str, str] 
     pooled = bool(preset.pooled) and experiment.metric == "accuracy"
     columns = [*experiment.columns, *([POOLED] if pooled else [])]
     found = {
-        (row.id, column): measure(row.source, experiment, column, results) for row in experiment.rows for column in columns
+        (row.id, column): measure(row.source, experiment, column, results)
+        for row in experiment.rows
+        for column in columns
     }
     cells = {
         (row.id, column): _cell(row, column, experiment, found, preset.name, (why or {}).get(row.id, ""))
@@ -93,7 +96,7 @@ def measure(source: Source | None, experiment: Experiment, column: str, results:
             own = replace(source, judge=results.canonical(source.judge, seed) if source.judge else None)
             parts |= problem_values(scores, own, experiment.metric)
             trajectories = source.at or int(scores.config["rollouts"])
-            spent.append((curve_tokens(scores, [trajectories]) or [None])[0])
+            spent.append((curve_tokens(scores, [trajectories]) or (None,))[0])
             weights.append(len(scores.problems))
             runs.append(run.key)
             manifests.append(str(scores.manifest["config_hash"]))

@@ -1,4 +1,4 @@
-"""From stored scores to the value of each problem: what another rule, another judge or fewer trajectories would have given.
+"""From stored scores to the value of each problem: what another rule, judge or number of trajectories would have given.
 
 A tree's walks come one after the other, so that its first k are what a search of k walks would have been. Independent
 samples have no order: their value at k is the mean over fixed random orders of them, which is what a run of k samples
@@ -16,7 +16,7 @@ from rstar_eval.leaderboards.scores import ProblemScore, RunScores
 from rstar_eval.solver.choose import SCORED, Choosing, choose
 from rstar_eval.solver.config import ChoiceRule
 from rstar_eval.solver.strategies import STRATEGIES
-from rstar_eval.solver.types import Trajectory
+from rstar_eval.solver.types import EndReason, Trajectory
 from rstar_eval.stats import pass_at_k
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def curve_values(
 
 
 def curve_tokens(run: RunScores, ks: Sequence[int]) -> list[float] | None:
-    """Return the mean completion tokens a problem that the first k trajectories took, for each k; of independent samples
-    k of n take k / n of the tokens. None if it is not known."""
+    """Return the mean completion tokens a problem that the first k trajectories took, for each k; of independent
+    samples k of n take k / n of the tokens. None if it is not known."""
     sums = [0.0] * len(ks)
     for one in run.problems:
         size = len(one.groups)
@@ -104,13 +104,11 @@ def _scores(one: ProblemScore, judge: str | None) -> tuple[float | None, ...]:
 def _prefix(one: ProblemScore, config: Mapping[str, Any], rule: ChoiceRule, k: int, judge: str | None) -> float:
     """Return whether the rule of the solver itself takes a right answer from the first k trajectories."""
     scores, shares = _scores(one, judge), one.shares or (1.0,) * len(one.groups)
-    paths = [
-        Trajectory(
-            (), "answer" if group is not None else "malformed", None if group is None else str(group),
-            scores[place], share=shares[place],
-        )  # fmt: skip
-        for place, group in enumerate(one.groups[:k])
-    ]
+    paths = []
+    for place, group in enumerate(one.groups[:k]):
+        answer = None if group is None else str(group)
+        end: EndReason = "malformed" if answer is None else "answer"
+        paths.append(Trajectory((), end, answer, scores[place], share=shares[place]))
     if rule in SCORED and any(path.answer is not None and path.score is None for path in paths):
         raise KeyError("no scores")
     choice = choose(paths, Choosing(rule, int(config["top_k"]), int(config["seed"]), _classes))
@@ -159,7 +157,7 @@ def _over_orders(one: ProblemScore, rule: ChoiceRule, ks: Sequence[int], judge: 
 def _first_right(
     ranks: npt.NDArray[Any], right: npt.NDArray[np.bool_], order: npt.NDArray[np.int_], answered: npt.NDArray[np.bool_]
 ) -> float:
-    """Return the share of orders in which the sample of the least rank (the earlier of equals) is answered and right."""
+    """Return the share of orders in which the sample of least rank (the earlier of equals) is answered and right."""
     best = ranks.argmin(axis=1)
     taken = order[range(len(order)), best]
     return float((right[taken] & answered[taken]).mean())

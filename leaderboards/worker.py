@@ -1,4 +1,4 @@
-"""The job of a reproduction in a process of its own (training/evolve_jobs.py): runs, and the judging of their solutions.
+"""The job of a reproduction in its own process (training/evolve_jobs.py): runs, and the judging of their solutions.
 
 python -m rstar_eval.leaderboards.worker JOB.json
 """

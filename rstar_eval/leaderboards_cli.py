@@ -15,15 +15,14 @@ _DATA_DIR = typer.Option(help="Folder with benchmark files.", show_default="$RST
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("reproduce")(reproduce)
+    app.command("board")(board)
 
 
 def reproduce(
     what: Annotated[str, typer.Argument(help="table1 ... table10, figure3, figure5, figure7 or all.")],
     preset: Annotated[str, typer.Option(help="mini (two CPU cores) or paper (GPUs, hosted models).")] = "mini",
     rounds: Annotated[int, typer.Option(help="Rounds of self-evolution.")] = 4,
-    only: Annotated[
-        str | None, typer.Option(help="One cell: ROW, or ROW/COLUMN.", show_default="all")
-    ] = None,
+    only: Annotated[str | None, typer.Option(help="One cell: ROW, or ROW/COLUMN.", show_default="all")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan with its cost, and do nothing.", show_default="off")
     ] = False,
@@ -74,6 +73,38 @@ def reproduce(
         render_only=render_only, dry_run=dry_run,
     )  # fmt: skip
     run(request, terminal())
+
+
+def board(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[FOLDER]...",
+            help="Run folders, reproductions, stored results.",
+            show_default="runs, reproduction/*",
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="The site's folder; an earlier board in it is replaced.")] = Path(
+        "board"
+    ),
+    problems: Annotated[int, typer.Option(help="Problems of a run that get a page, the first ones.", min=0)] = 50,
+    serve: Annotated[bool, typer.Option("--serve", help="Serve it on this machine.", show_default="off")] = False,
+    port: Annotated[int, typer.Option(help="With --serve: the port.")] = 8080,
+    data_dir: Annotated[Path | None, _DATA_DIR] = None,
+) -> None:
+    """Write a static site of runs, tables, figures and search trees; open its index.html in a browser."""
+    from rstar_eval.leaderboards.board.build import build_board, serve_board
+
+    folders = paths or [one for one in (Path("runs"), *sorted(Path("reproduction").glob("*"))) if one.is_dir()]
+    if not folders:
+        raise UserError("there are no runs here", "give run folders: rstar-eval board RUN...")
+    made = build_board(
+        folders, output, problems=problems, data_dir=data_dir, say=lambda text: typer.echo(text, err=True)
+    )
+    typer.echo(f"{made.entries} runs, {made.problems} problems, {made.trees} trees -> {made.index}")
+    if serve:
+        typer.echo(f"http://127.0.0.1:{port}/ (Ctrl-C ends it)", err=True)
+        serve_board(output, port)
 
 
 def _seeds(text: str | None) -> tuple[int, ...] | None:
