@@ -35,13 +35,7 @@ def draw(data: FigureData | Table) -> dict[str, bytes]:
 
     UserError if matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        raise UserError(
-            "matplotlib is not installed, which draws figures", "pip install 'rstar-eval[figures]'"
-        ) from None
-    mpl.use("Agg")
+    mpl = load_matplotlib()
     with mpl.rc_context(STYLE):
         if isinstance(data, Table):
             return _bars(data)
@@ -55,6 +49,18 @@ def draw(data: FigureData | Table) -> dict[str, bytes]:
         ):
             files |= _saved(f"{name}-tokens", _panels(data, tokens=True))
         return files
+
+
+def load_matplotlib() -> Any:
+    """Return matplotlib, set to draw without a screen. UserError if it is not installed."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        raise UserError(
+            "matplotlib is not installed, which draws figures", "pip install 'rstar-eval[figures]'"
+        ) from None
+    mpl.use("Agg")
+    return mpl
 
 
 def panel_title(panel: str, experiment: Any) -> str:

@@ -13,7 +13,7 @@ from rstar_eval.leaderboards.costs import make_plan
 from rstar_eval.leaderboards.curves import make_curves
 from rstar_eval.leaderboards.evolution import Evolution, read_evolution
 from rstar_eval.leaderboards.experiments import Experiment, experiment_ids, load_experiment, load_preset
-from rstar_eval.leaderboards.figures import draw
+from rstar_eval.leaderboards.figures import draw, load_matplotlib
 from rstar_eval.leaderboards.measure import Measurement, Needed, needed, parse_only
 from rstar_eval.leaderboards.models import Models, NotHere
 from rstar_eval.leaderboards.render import files, latex_document, print_table
@@ -77,6 +77,8 @@ def reproduce(request: Request, console: Console) -> None:
         for text in make_plan(experiments, wanted, measurement, to_evolve).lines:
             console.print(text, markup=False, highlight=False, soft_wrap=True)
         return
+    if any(one.kind == "figure" for one in experiments):
+        load_matplotlib()  # said before hours of measurement, not after them
     if not request.render_only:
         _begin(request)
         if request.preset == "mini":
@@ -88,36 +90,34 @@ def reproduce(request: Request, console: Console) -> None:
                 wanted = needed(experiments, models, seeds, only)
         _run(wanted, measurement, console)
     results = Results(request.output / "results", preset, request.limit)
-    tables = render(experiments, results, request.output, _reasons(experiments, models, measurement))
+    folder = request.output / "rendered"
+    tables = render(experiments, results, folder)
     for table in tables if len(tables) <= 2 else []:
         print_table(table, console)
-    console.print(f"tables and figures: {request.output / 'rendered'}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"tables and figures: {folder}", markup=False, highlight=False, soft_wrap=True)
 
 
-def render(
-    experiments: Sequence[Experiment], results: Results, output: Path, why: Mapping[str, str] | None = None
-) -> list[Table]:
-    """Write every form of the tables and figures that `results` make into OUTPUT/rendered; return the tables."""
-    folder, tables = output / "rendered", []
+def render(experiments: Sequence[Experiment], results: Results, folder: Path) -> list[Table]:
+    """Write every form of the tables and figures that `results` make into `folder`; return the tables."""
+    tables = []
     folder.mkdir(parents=True, exist_ok=True)
     for experiment in experiments:
-        for name, content in rendered(experiment, results, why).items():
-            (folder / name).write_bytes(content)
         if experiment.kind == "table":
-            tables.append(make_table(experiment, results, why))
+            tables.append(make_table(experiment, results))
+            made = {name: text.encode() for name, text in files(tables[-1]).items()}
+        else:
+            made = draw_figure(experiment, results)
+        for name, content in made.items():
+            (folder / name).write_bytes(content)
     names = [one.stem for one in sorted(folder.glob("table*.tex")) if one.stem != "tables"]
     names.sort(key=lambda name: int(name.removeprefix("table")))
     (folder / "tables.tex").write_text(latex_document(names), encoding="utf-8")
     return tables
 
 
-def rendered(experiment: Experiment, results: Results, why: Mapping[str, str] | None = None) -> dict[str, bytes]:
-    """Return every file of a table or figure by name."""
-    if experiment.kind == "table":
-        return {name: text.encode() for name, text in files(make_table(experiment, results, why)).items()}
-    if experiment.number == 5:
-        return draw(make_table(experiment, results, why))
-    return draw(make_curves(experiment, results))
+def draw_figure(experiment: Experiment, results: Results) -> dict[str, bytes]:
+    """Return every file of a figure by name."""
+    return draw(make_table(experiment, results) if experiment.number == 5 else make_curves(experiment, results))
 
 
 def _check(request: Request) -> None:
@@ -212,19 +212,3 @@ def _absolute(job: Job) -> Job:
     paths = {key: str(Path(job.data[key]).resolve()) for key in ("rows", "output")}
     base = job.data["base"]
     return replace(job, data={**job.data, **paths, "base": str(Path(base).resolve()) if Path(base).exists() else base})
-
-
-def _reasons(experiments: Sequence[Experiment], models: Models, measurement: Measurement) -> dict[str, str]:
-    """Return by row why it can't be measured here, where something stands in its way."""
-    seeds = tuple(models.evolutions) or models.preset.seeds
-    found = {}
-    for experiment in experiments:
-        for row in experiment.rows:
-            tasks = [task for task in experiment.columns.values() if task]
-            if row.source is None or not row.source.policy or not tasks:
-                continue
-            one = needed([replace(experiment, rows=(row,))], models, seeds[:1])
-            why = [text for run, judges in one.runs.items() if (text := measurement.blocked(run, judges))]
-            if why:
-                found[row.id] = why[0]
-    return found

@@ -53,9 +53,8 @@ class Table:
         return self.cells[row, column]
 
 
-def make_table(experiment: Experiment, results: Results, why: Mapping[str, str] | None = None) -> Table:
-    """Return the cells of a table (or of a figure's lines and bars) from stored results; `why` says by row what stood
-    in the way of it."""
+def make_table(experiment: Experiment, results: Results) -> Table:
+    """Return the cells of a table (or of a figure's bars) from stored results."""
     preset = results.preset
     pooled = bool(preset.pooled) and experiment.metric == "accuracy"
     columns = [*experiment.columns, *([POOLED] if pooled else [])]
@@ -65,7 +64,7 @@ def make_table(experiment: Experiment, results: Results, why: Mapping[str, str] 
         for column in columns
     }
     cells = {
-        (row.id, column): _cell(row, column, experiment, found, preset.name, (why or {}).get(row.id, ""))
+        (row.id, column): _cell(row, column, experiment, found, preset.name)
         for row in experiment.rows
         for column in columns
     }
@@ -134,11 +133,11 @@ def _solved(source: Source, levels: str | None, results: Results) -> Measured:
 
 
 def _cell(
-    row: Row, column: str, experiment: Experiment, found: Mapping[tuple[str, str], Measured], preset: str, why: str
+    row: Row, column: str, experiment: Experiment, found: Mapping[tuple[str, str], Measured], preset: str
 ) -> Cell:
     published, measured = row.published.get(column), found[row.id, column]
     if not measured.values:
-        return Cell(row.id, column, published, why=why or measured.why)
+        return Cell(row.id, column, published, why=measured.why)
     unit = scaled(experiment.unit)
     means = list(problem_means(measured.values).values())
     low, high = interval_of(measured.values, share=experiment.metric != "tokens")

@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("reproduce")(reproduce)
     app.command("board")(board)
+    app.command("submit")(submit)
 
 
 def reproduce(
@@ -105,6 +106,22 @@ def board(
     if serve:
         typer.echo(f"http://127.0.0.1:{port}/ (Ctrl-C ends it)", err=True)
         serve_board(output, port)
+
+
+def submit(
+    paths: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Run folders, or a reproduction's.")],
+    into: Annotated[Path, typer.Option(help="The leaderboards/ folder of a checkout.")] = Path("leaderboards"),
+    name: Annotated[str | None, typer.Option(help="The result's name.", show_default="the folder's")] = None,
+) -> None:
+    """Add runs to the results that are committed: verdicts, scores, tokens and manifests, no question or answer."""
+    from rstar_eval.leaderboards.submit import submit as add
+
+    if name is not None and len(paths) > 1:
+        raise UserError(f"--name {name!r} is for one run, and {len(paths)} are given", "submit them one by one")
+    for path in paths:
+        written = add(path, into, name)
+        size = sum(file.stat().st_size for file in written)
+        typer.echo(f"{path}: {len(written)} files, {size:,} bytes -> {into / 'results'}")
 
 
 def _seeds(text: str | None) -> tuple[int, ...] | None:

@@ -14,7 +14,8 @@ from rstar_eval.leaderboards.board.entries import Entry, entries_of
 from rstar_eval.leaderboards.board.pages import index_page, problem_page, run_page, tables_page
 from rstar_eval.leaderboards.board.tree_page import tree_data, tree_page, tree_script
 from rstar_eval.leaderboards.experiments import experiment_ids, load_experiment, load_preset
-from rstar_eval.leaderboards.reproduce import MARK, rendered
+from rstar_eval.leaderboards.reproduce import MARK, draw_figure
+from rstar_eval.leaderboards.render import files as table_files
 from rstar_eval.leaderboards.results import Results
 from rstar_eval.leaderboards.tables import Table, make_table
 from rstar_eval.problem import Problem
@@ -181,20 +182,24 @@ def _papers(paths: Sequence[Path], output: Path) -> tuple[list[Table], dict[str,
             continue
         for id in experiment_ids():
             experiment = load_experiment(id, preset)
-            kind = "tables" if experiment.kind == "table" else "figures"
-            files = rendered(experiment, results)
-            (output / kind).mkdir(exist_ok=True)
-            for name, content in files.items():
-                (output / kind / name).write_bytes(content)
             if experiment.kind == "table":
                 tables.append(make_table(experiment, results))
-            else:
-                for stem in dict.fromkeys(name.rpartition(".")[0] for name in files if name.endswith(".svg")):
-                    title = f"Figure {experiment.number}: {experiment.title}" + (
-                        ", over tokens" if "tokens" in stem else ""
-                    )
-                    own = [f"{stem}.svg", f"{stem}.png", f"{id}.csv", *(n for n in files if n.endswith("-tests.csv"))]
-                    figures[title] = own
+                for name, content in table_files(tables[-1]).items():
+                    _write(output / "tables" / name, content)
+                continue
+            drawn = draw_figure(experiment, results)
+            (output / "figures").mkdir(exist_ok=True)
+            for name, image in drawn.items():
+                (output / "figures" / name).write_bytes(image)
+            for stem in (name.removesuffix(".svg") for name in drawn if name.endswith(".svg")):
+                over = ", over tokens" if "tokens" in stem else ""
+                own = [
+                    f"{stem}.svg",
+                    f"{stem}.png",
+                    f"{id}.csv",
+                    *(name for name in drawn if name.endswith("-tests.csv")),
+                ]
+                figures[f"Figure {experiment.number}: {experiment.title}{over}"] = own
         break  # tables of one preset a site
     return tables, figures
 

@@ -70,7 +70,7 @@ def model_name(spec: object) -> str:
 
 
 def entries_of(paths: Sequence[Path]) -> list[Entry]:
-    """Return the entries of run folders, reproductions and folders of stored results, each as often as it is given once.
+    """Return the entries of run folders, folders of run folders, reproductions and folders of stored results.
 
     UserError for a path that is none of these.
     """
@@ -80,11 +80,11 @@ def entries_of(paths: Sequence[Path]) -> list[Entry]:
             found += _of_run(path, path.name or path.resolve().name)
         elif (path / "runs").is_dir() or (path / "results").is_dir():
             found += _of_reproduction(path)
-        elif any(path.rglob(f"*{SUFFIX}")):
-            found += _of_results(path, None)
-        elif path.is_dir() and any(path.glob(f"*/{MANIFEST}")):
+        elif any(path.glob(f"*/{MANIFEST}")):
             for manifest in sorted(path.glob(f"*/{MANIFEST}")):
                 found += _of_run(manifest.parent, manifest.parent.name)
+        elif any(path.rglob(f"*{SUFFIX}")):
+            found += _of_results(path, None)
         else:
             raise UserError(
                 f"{str(path)!r} holds no run, reproduction or results",
@@ -95,8 +95,8 @@ def entries_of(paths: Sequence[Path]) -> list[Entry]:
 
 def _of_run(path: Path, title: str) -> list[Entry]:
     tasks = list(read_manifest(path)["data"])
-    name = (lambda task: f"{title}/{task}") if len(tasks) > 1 else (lambda task: title)
-    return [Entry("", name(task), scores_of_run(path, task), path) for task in tasks]
+    names = {task: f"{title}/{task}" if len(tasks) > 1 else title for task in tasks}
+    return [Entry("", names[task], scores_of_run(path, task), path) for task in tasks]
 
 
 def _of_reproduction(path: Path) -> list[Entry]:
@@ -119,7 +119,7 @@ def _numbered(entries: Iterable[Entry]) -> list[Entry]:
     """Give every entry a name that is fit for a file and not taken."""
     found, taken = [], set[str]()
     for one in entries:
-        base = re.sub(r"[^A-Za-z0-9.-]+", "-", one.title).strip("-.") or "run"
+        base = re.sub(r"[^A-Za-z0-9_.-]+", "-", one.title).strip("-.") or "run"
         slug, number = base, 2
         while slug.lower() in taken:  # file systems that don't tell cases apart
             slug, number = f"{base}-{number}", number + 1

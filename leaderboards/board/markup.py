@@ -1,4 +1,4 @@
-"""HTML of the board: escaping, the frame of a page, tables. Everything that a model or a file wrote goes through `text`."""
+"""HTML of the board: escaping, the frame of a page, tables. All that a model or a file wrote goes through `text`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _LINKS = (("index.html", "Leaderboard"), ("tables.html", "Tables and figures"))
 
 
 def text(value: object) -> str:
-    """Return a value as text that HTML shows as it is, in elements and in quoted attributes. Characters that no HTML may
-    hold (controls, lone surrogates) become the replacement character."""
+    """Return a value as text that HTML shows as it is, in elements and in quoted attributes. Characters that HTML may
+    not hold (controls, lone surrogates) become the replacement character."""
     clean = "".join(c if c in "\t\n\r" or (c >= " " and not "\x7f" <= c <= "\x9f" and not "\ud800" <= c <= "\udfff")
                     else "\ufffd" for c in str(value))  # fmt: skip
     return html.escape(clean, quote=True)
@@ -56,8 +56,8 @@ def page(
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str = "", numbers: Iterable[int] = ()) -> str:
-    """Return a table; cells are HTML already. numbers: the columns that are set right. The first column heads its row."""
-    right = {place: ' class="number"' for place in numbers}
+    """Return a table; cells are HTML already. numbers: the columns that are set right. The first one heads its row."""
+    right = dict.fromkeys(numbers, ' class="number"')
 
     def cell(place: int, content: str) -> str:
         align = right.get(place, "")

@@ -9,9 +9,9 @@ from typing import Any
 
 from rstar_eval.leaderboards.board.entries import Entry, settings_text
 from rstar_eval.leaderboards.board.markup import badge, facts, page, table, text
-from rstar_eval.leaderboards.render import measured_text, notes, published_number, row_title
 from rstar_eval.leaderboards.render import column_title as heading_of
 from rstar_eval.leaderboards.render import heading as title_of
+from rstar_eval.leaderboards.render import measured_text, notes, published_number, row_title
 from rstar_eval.leaderboards.tables import Table
 from rstar_eval.problem import Problem
 from rstar_eval.records import GradeRecord, SearchRecord
@@ -32,7 +32,7 @@ def index_page(entries: Sequence[Entry]) -> str:
         '<form class="filters" id="filters" aria-label="Filters">'
         + _choice("task", "Task", tasks)
         + _choice("strategy", "Strategy", strategies)
-        + '<label>Tokens a problem, at most <input type="number" id="budget" min="0" step="1" inputmode="numeric"></label>'
+        + '<label>Tokens a problem, at most <input type="number" id="budget" min="0" step="1"></label>'
         + '<label>Model or run <input type="search" id="words"></label>'
         + "</form>"
     )

@@ -1,4 +1,4 @@
-"""The search tree viewer's page and its data: nodes in columns, the walks, and where each walk left the one before it."""
+"""The search tree viewer's page and its data: nodes in columns, the walks, and where each left the one before it."""
 
 from __future__ import annotations
 
@@ -86,8 +86,9 @@ def tree_page(
 <button type="button" id="to-back">Next place gone back to (b)</button>
 <span id="where" role="status" aria-live="polite"></span>
 </div>
-<p class="hint" id="keys">Keys in the tree: arrows up and down move, right opens, left closes or goes to the parent, Home and End,
-<kbd>c</kbd> the chosen line's end, <kbd>b</kbd> the next place where the search went back and took another way.</p>
+<p class="hint" id="keys">
+Keys in the tree: arrows up and down move, right opens, left closes or goes to the parent,
+Home, End, <kbd>c</kbd> the chosen line's end, <kbd>b</kbd> the next place where the search went back and took another way.</p>
 <div class="viewer">
 <section class="pane" aria-label="Search tree">
 <canvas id="overview" width="600" height="150" aria-hidden="true"></canvas>
@@ -96,7 +97,8 @@ def tree_page(
 <section class="pane" id="detail" aria-label="Chosen step" aria-live="polite" tabindex="0"></section>
 </div>
 <section aria-label="Walks"><h2>Walks</h2><ol id="walks"></ol></section>
-<noscript><p>The viewer needs JavaScript. <code>rstar-eval show RUN {grade.index} --tree</code> prints the tree as text.</p></noscript>
+<noscript><p>The viewer needs JavaScript; <code>rstar-eval show RUN {grade.index} --tree</code> prints the tree.</p>
+</noscript>
 """
     title = f"Search tree {number} of {grade.task} problem {grade.index}"
     return page(title, body, depth=3, scripts=(f"./{script}", "tree.js"), math=True)

@@ -13,10 +13,16 @@
 
   const walked = new Set();                     // nodes on any walk
   const backs = new Map();                      // node: the walks that came back to it
-  for (const walk of walks) {
-    pathTo(walk.end).forEach((node) => walked.add(node));
-    if (walk.back !== null) backs.set(walk.back, [...(backs.get(walk.back) || []), walk.walk]);
-  }
+  const turns = new Map();                      // node: the walk that took this step instead, and whether it ended better
+  walks.forEach((walk, place) => {
+    const path = pathTo(walk.end);
+    path.forEach((node) => walked.add(node));
+    if (walk.back === null) return;
+    backs.set(walk.back, [...(backs.get(walk.back) || []), walk.walk]);
+    const turn = path[path.indexOf(walk.back) + 1];
+    walk.better = nodes.q[walk.end] > nodes.q[walks[place - 1].end];
+    if (turn !== undefined && !turns.has(turn)) turns.set(turn, walk);
+  });
   const chosenWalk = walks.find((walk) => walk.walk === data.chosen);
   const chosen = new Set(chosenWalk ? pathTo(chosenWalk.end) : []);
   const endOf = new Map(walks.map((walk) => [walk.end, walk]));
@@ -92,6 +98,9 @@
     line.append(element("span", tags[node], "tag"));
     if (chosen.has(node)) line.append(element("span", "\u2605 chosen", "star"));
     if (backs.has(node)) line.append(element("span", `\u21a9 back \u00d7${backs.get(node).length}`, "back"));
+    if (turns.has(node)) {
+      line.append(element("span", `\u21aa walk ${turns.get(node).walk}${turns.get(node).better ? ", better" : ""}`, "back"));
+    }
     const figures = [`N=${nodes.visits[node]}`, `Q=${number(nodes.q[node])}`];
     if (nodes.prior[node] !== null) figures.push(`PPM=${number(nodes.prior[node])}`);
     if (nodes.samples[node] > 1) figures.push(`\u00d7${nodes.samples[node]}`);
@@ -153,6 +162,10 @@
     fact("Answer", nodes.answer[node]);
     fact("On the chosen line", chosen.has(node) ? "yes" : "no");
     if (backs.has(node)) fact("Search came back here", `before walk ${backs.get(node).join(", ")}, and took another way`);
+    if (turns.has(node)) {
+      const turn = turns.get(node);
+      fact("Another way", `walk ${turn.walk} took this step after the search went back to ${tags[turn.back]}; it ended ${turn.better ? "better" : "no better"} than the walk before`);
+    }
     const walk = endOf.get(node);
     if (walk) fact("End of walk", `${walk.walk}: ${(walk.outcome || walk.why).replace("_", " ")}`);
     parts.push(facts);
@@ -230,7 +243,7 @@
     const way = path.filter((node) => walk.back === null ? node : depth[node] > depth[walk.back]).map((node) => tags[node]).join(" \u203a ");
     const result = walk.answer !== null && walk.answer !== undefined ? `answer ${walk.answer}` : walk.why;
     const verdict = walk.outcome ? `, ${walk.outcome === "correct" ? "right" : walk.outcome.replace("_", " ")}` : "";
-    const start = inTurn && before ? `went back to ${from} and took ${way}` : `took ${way}`;
+    const start = inTurn && before && from !== null ? `went back to ${from} and took ${way}` : `took ${way}`;
     const button = element("button", `${walk.walk === data.chosen ? "\u2605 " : ""}Walk ${walk.walk}: ${start}: ${result}${verdict}`);
     button.type = "button";
     button.setAttribute("aria-pressed", "false");
