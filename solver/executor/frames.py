@@ -34,6 +34,8 @@ class Reply:
 
 def clean(text: str, limit: int) -> str:
     """Return `text` as valid Unicode of at most `limit` bytes in UTF-8."""
+    if len(text) <= limit and text.isascii():
+        return text
     return text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
 
 

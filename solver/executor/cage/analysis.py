@@ -11,10 +11,11 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from json import dumps
+from operator import attrgetter
 from typing import Any
 
 from .tables import CHANGERS, MODULES, TABLES
@@ -103,23 +104,25 @@ def _digest(text: str) -> str:
 def _walk(tree: ast.AST, shape: list[str]) -> str:
     """Write the tree's structure to `shape` and return the first reason for the strict path ("" if none)."""
     reason = ""
-    stack: list[object] = [tree]
+    stack: list[Any] = [tree]
     while stack:
         node = stack.pop()
-        if isinstance(node, ast.AST):
-            kind = type(node)
-            shape.append(kind.__name__)
-            if not reason and (check := _CHECKS.get(kind)) is not None:
+        kind = type(node)
+        plan = _PLANS.get(kind)
+        if plan is not None:
+            name, parts, check = plan
+            shape.append(name)
+            if check is not None and not reason:
                 reason = check(node)
-            for name in node._fields:
-                stack.append(getattr(node, name, None))
-        elif isinstance(node, list):
+            if parts is not None:
+                stack.extend(parts(node))
+        elif kind is list:
             shape.append(f"[{len(node)}")
             stack.extend(node)
-        elif isinstance(node, int) and not isinstance(node, bool) and abs(node) >> 10000:
+        elif kind is int and abs(node) >> 10000:
             shape.append(hex(node))  # the decimal form of such a number is costly, and refused past 4300 digits
         else:
-            shape.append(f"{type(node).__name__}:{node!r}")
+            shape.append(repr(node))  # a constant or an identifier: no two that differ look alike, nor like a class
     return reason
 
 
@@ -198,3 +201,22 @@ _CHECKS: dict[type[ast.AST], Callable[[Any], str]] = {
     ast.ImportFrom: _import_from, ast.Call: _call, ast.Constant: _constant, ast.ClassDef: _class,
     ast.AsyncFunctionDef: _async, ast.Await: _async,
 }  # fmt: skip
+
+
+def _parts(kind: type[ast.AST]) -> Callable[[Any], tuple[Any, ...]] | None:
+    """Return what gives the fields of a node of this class. The context of a name follows from where it stands."""
+    fields = [name for name in kind._fields if name != "ctx"]
+    if len(fields) == 1:
+        field = fields[0]
+        return lambda node: (getattr(node, field),)
+    return attrgetter(*fields) if fields else None
+
+
+def _subclasses(kind: type[ast.AST]) -> Iterator[type[ast.AST]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _subclasses(below)
+
+
+# By class: its name, what gives its fields, its check. Made once, as every candidate of a search comes through here.
+_PLANS = {kind: (kind.__name__, _parts(kind), _CHECKS.get(kind)) for kind in _subclasses(ast.AST)}
