@@ -7,7 +7,7 @@ nothing was measured. The same cells give the same bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rstar_eval.leaderboards.cells import Cell, as_data
@@ -46,6 +46,15 @@ def row_title(row: Row) -> str:
     """Return a row's name with its way of inference and a star if it is not the paper's."""
     how = f", {row.inference}" if row.inference else ""
     return f"{row.name}{how}{' *' if row.extra else ''}"
+
+
+def grouped(rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
+    """Yield rows, each with the heading that belongs above it ("": none)."""
+    before = ""
+    for row in rows:
+        group = "Not in the paper" if row.extra else row.group or ""
+        yield group if group != before else "", row
+        before = group
 
 
 def number(value: float | None, unit: str) -> str:
@@ -106,10 +115,10 @@ def markdown(table: Table) -> str:
 
     unit = table.experiment.unit
     head = ["", *(column_title(table, column) for column in table.columns)]
-    rows = [
-        [row_title(row), *(cell_text(table.cell(row.id, column), unit) for column in table.columns)]
-        for row in table.experiment.rows
-    ]
+    rows = []
+    for group, row in grouped(table.experiment.rows):
+        rows += [[f"*{group}*", *("" for _ in table.columns)]] if group else []
+        rows.append([row_title(row), *(cell_text(table.cell(row.id, column), unit) for column in table.columns)])
     parts = [f"# {heading(table)} (preset {table.preset})", "", tabulate(rows, head, tablefmt="github"), ""]
     parts += [f"{text}\n" for text in notes(table)]
     runs = _run_rows(table)
@@ -235,13 +244,9 @@ def latex(table: Table) -> str:
     lines.append(" & " + " & ".join(heads) + r" \\")
     rules = "".join(rf"\cmidrule(lr){{{2 + 2 * i}-{3 + 2 * i}}}" for i in range(len(columns)))
     lines += [rules, " & " + " & ".join("paper & here" for _ in columns) + r" \\", r"\midrule"]
-    group = None
-    for row in table.experiment.rows:
-        if row.group != group and row.group:
-            lines.append(rf"\multicolumn{{{1 + 2 * len(columns)}}}{{l}}{{\emph{{{tex_escape(row.group)}}}}} \\")
-        if row.extra and group != "extra":
-            lines.append(r"\midrule")
-        group = "extra" if row.extra else row.group
+    for group, row in grouped(table.experiment.rows):
+        if group:
+            lines.append(rf"\multicolumn{{{1 + 2 * len(columns)}}}{{l}}{{\emph{{{tex_escape(group)}}}}} \\")
         cells = []
         for column in columns:
             cell = table.cell(row.id, column)
@@ -276,7 +281,9 @@ def print_table(table: Table, console: Console) -> None:
     grid.add_column("")
     for column in shown:
         grid.add_column(column_title(table, column), justify="right")
-    for row in table.experiment.rows:
+    for group, row in grouped(table.experiment.rows):
+        if group:
+            grid.add_row(f"[italic]{group}[/italic]")
         cells = []
         for column in shown:
             cell = table.cell(row.id, column)

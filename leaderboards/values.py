@@ -102,7 +102,14 @@ def _scores(one: ProblemScore, judge: str | None) -> tuple[float | None, ...]:
 
 
 def _prefix(one: ProblemScore, config: Mapping[str, Any], rule: ChoiceRule, k: int, judge: str | None) -> float:
-    """Return whether the rule of the solver itself takes a right answer from the first k trajectories."""
+    place = chosen_trajectory(one, config, rule, k, judge)
+    return float(place is not None and one.right[place] == "1")
+
+
+def chosen_trajectory(
+    one: ProblemScore, config: Mapping[str, Any], rule: ChoiceRule, k: int, judge: str | None = None
+) -> int | None:
+    """Return which of the first k trajectories the solver's own rule takes the answer from (None: none has one)."""
     scores, shares = _scores(one, judge), one.shares or (1.0,) * len(one.groups)
     paths = []
     for place, group in enumerate(one.groups[:k]):
@@ -111,8 +118,7 @@ def _prefix(one: ProblemScore, config: Mapping[str, Any], rule: ChoiceRule, k: i
         paths.append(Trajectory((), end, answer, scores[place], share=shares[place]))
     if rule in SCORED and any(path.answer is not None and path.score is None for path in paths):
         raise KeyError("no scores")
-    choice = choose(paths, Choosing(rule, int(config["top_k"]), int(config["seed"]), _classes))
-    return float(choice.trajectory is not None and one.right[choice.trajectory] == "1")
+    return choose(paths, Choosing(rule, int(config["top_k"]), int(config["seed"]), _classes)).trajectory
 
 
 def _classes(texts: Sequence[str]) -> list[int]:

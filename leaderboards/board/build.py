@@ -14,8 +14,8 @@ from rstar_eval.leaderboards.board.entries import Entry, entries_of
 from rstar_eval.leaderboards.board.pages import index_page, problem_page, run_page, tables_page
 from rstar_eval.leaderboards.board.tree_page import tree_data, tree_page, tree_script
 from rstar_eval.leaderboards.experiments import experiment_ids, load_experiment, load_preset
-from rstar_eval.leaderboards.reproduce import MARK, draw_figure
 from rstar_eval.leaderboards.render import files as table_files
+from rstar_eval.leaderboards.reproduce import MARK, draw_figure
 from rstar_eval.leaderboards.results import Results
 from rstar_eval.leaderboards.tables import Table, make_table
 from rstar_eval.problem import Problem

@@ -10,8 +10,8 @@ from typing import Any
 from rstar_eval.leaderboards.board.entries import Entry, settings_text
 from rstar_eval.leaderboards.board.markup import badge, facts, page, table, text
 from rstar_eval.leaderboards.render import column_title as heading_of
+from rstar_eval.leaderboards.render import grouped, measured_text, notes, published_number, row_title
 from rstar_eval.leaderboards.render import heading as title_of
-from rstar_eval.leaderboards.render import measured_text, notes, published_number, row_title
 from rstar_eval.leaderboards.tables import Table
 from rstar_eval.problem import Problem
 from rstar_eval.records import GradeRecord, SearchRecord
@@ -130,7 +130,9 @@ def _files(id: str) -> str:
 def _table(one: Table) -> str:
     unit = one.experiment.unit
     rows = []
-    for row in one.experiment.rows:
+    for group, row in grouped(one.experiment.rows):
+        if group:
+            rows.append([f"<em>{text(group)}</em>", *("" for _ in one.columns)])
         cells = [text(row_title(row))]
         for column in one.columns:
             cell = one.cell(row.id, column)

@@ -88,7 +88,8 @@ def tree_page(
 </div>
 <p class="hint" id="keys">
 Keys in the tree: arrows up and down move, right opens, left closes or goes to the parent,
-Home, End, <kbd>c</kbd> the chosen line's end, <kbd>b</kbd> the next place where the search went back and took another way.</p>
+Home, End, <kbd>c</kbd> the chosen line's end, <kbd>b</kbd> the next place where the search went back and took another
+way.</p>
 <div class="viewer">
 <section class="pane" aria-label="Search tree">
 <canvas id="overview" width="600" height="150" aria-hidden="true"></canvas>
