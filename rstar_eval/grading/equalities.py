@@ -51,7 +51,7 @@ def _member(name: Sequence[Token], held: Sequence[Token], read: Read) -> Value |
         return None
     value = read(held)
     inner = as_set(value)
-    return RealSet(inner.parts, name[0].value) if inner is not None and len(name) == 1 else value
+    return RealSet(inner.parts, label_of(name)) if inner is not None else value
 
 
 def _without_unit(tokens: Sequence[Token]) -> Sequence[Token]:

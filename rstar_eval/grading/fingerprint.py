@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 from rstar_eval.grading.exact import exact_value
 from rstar_eval.grading.functions import Undefined, Unsupported, context
 from rstar_eval.grading.limits import LimitExceeded
-from rstar_eval.grading.numeric import PRECISIONS, WHOLE, evaluate, sample
+from rstar_eval.grading.numeric import PRECISIONS, TINY, WHOLE, evaluate, sample
 from rstar_eval.grading.tree import Node, has, is_infinite, symbols, walk
 
 _GUARD = 96
 _SLOW = frozenset(["factorial", "factorial2", "gamma", "binomial", "permutations"])
-_WORK = {256: 10**9, 1_024: 600, 4_096: 60, 10_240: 12}  # function evaluations that a precision allows
+_WORK = {256: 10**9, 1_024: 600, 4_096: 60, 10_240: 30}  # function evaluations that a precision allows
 _WANTED = 2
 _LOGARITHMS = frozenset(["ln", "log", "logbase", "lg", "lb", "arcsin", "arccos", "arctan"])
 
@@ -58,10 +58,13 @@ def _points(nodes: Sequence[Node], variables: int = 1) -> Sequence[int]:
     """The sample points that these trees need.
 
     Positive ones, larger ones too where a root or a logarithm may hide a change of sign; where |x| or sign occurs also
-    mixed signs; whole numbers where rounding, remainders, or sums up to a variable occur.
+    mixed signs; whole numbers where rounding, remainders, or sums up to a variable occur; small ones for endless sums,
+    where power series converge fast.
     """
     parts = [part for node in nodes for part in walk(node)]
     names = {str(part.value) for part in parts if part.op == "fn"}
+    if any(part.op == "series" and is_infinite(part.args[2]) for part in parts):
+        return range(TINY, TINY + 6)
     if names & {"floor", "ceiling", "mod", "gcd", "lcm", "factorial2"} or any(part.op == "series" for part in parts):
         return range(WHOLE + 1, WHOLE + 51) if variables == 1 else range(16, 46)
     if names & {"abs", "sign", "max", "min"}:

@@ -16,6 +16,8 @@ _WORD = re.compile(r"(?<!\\)\b[A-Za-z]{5,}")
 _NEEDED = re.compile(
     r"\\(?:int|iint|oint|lim|sum|prod|partial|frac\s*\{\s*d)(?![a-z])|\b(?:Integral|Limit|Sum|Product)\b"
 )
+# Lists and sums with dots, and a sum without summands: math-verify reads a part of them and drops the rest.
+_PARTIAL = re.compile(r"\\[lc]?dots|\\(?:sum|prod)\s*_\s*\{[^{}]*\}\s*\^\s*(?:\{[^{}]*\}|\w)\s*=")
 _LARGE = re.compile(r"\d{7,}|!\s*\)*\s*!|\^\s*\{[^{}]*\^|\^\s*\w+\s*\^|\^\s*\{?\s*-?\d{4,}")
 
 
@@ -36,6 +38,7 @@ def may_be_symbolic(reading: Reading) -> bool:
         or len(text) > _LONGEST
         or _CODE.search(text)
         or _LARGE.search(text)
+        or _PARTIAL.search(text)
         or text.count("^") > 12
         or text.count("!") > 3
     ):

@@ -98,11 +98,12 @@ _SINGLE_LETTERS = frozenset("mglshdCFKNJWVAT")
 @dataclass(frozen=True, slots=True)
 class Unit:
     """A product of named units with exponents. `known`: all names are units of measurement; otherwise they are
-    counted things ("teachers"). `generic`: "units", "square units": agrees with any."""
+    counted things ("teachers"). `generic`: 1 for "units", 2 for "square units" and so on, 0 for none: agrees with any
+    unit but "units" of another power."""
 
     parts: frozenset[tuple[str, int]]
     known: bool = True
-    generic: bool = False
+    generic: int = 0
 
 
 DEGREE = Unit(frozenset([("degree", 1)]))
@@ -116,8 +117,10 @@ RADIAN = Unit(frozenset([("radian", 1)]))
 
 def agree(left: Unit | None, right: Unit | None) -> bool:
     """Whether two units don't contradict each other: a missing one agrees with any."""
-    if left is None or right is None or left.generic or right.generic or left.parts == right.parts:
+    if left is None or right is None or (left.parts == right.parts and not left.generic and not right.generic):
         return True
+    if left.generic or right.generic:
+        return not (left.generic > 1 and right.generic > 1) or left.generic == right.generic
     if not left.known and not right.known:
         left_words, right_words = ({name for name, _ in unit.parts} for unit in (left, right))
         return left_words <= right_words or right_words <= left_words
@@ -223,8 +226,8 @@ def _can_start(tokens: Sequence[Token], index: int, loose: bool) -> bool:
 def _read(tokens: Sequence[Token], loose: bool = False) -> Unit | None:
     """Read tokens as a unit, all of them, or return None."""
     parts: dict[str, int] = {}
-    known = generic = False
-    counted = False
+    known = counted = False
+    generic = 0
     side, power_ahead, last = 1, 1, ""
     index = 0
     while index < len(tokens):
@@ -239,7 +242,10 @@ def _read(tokens: Sequence[Token], loose: bool = False) -> Unit | None:
             elif word in ("and", "or"):
                 return None
             elif word in ("squared", "cubed") and last:
-                parts[last] *= _POWERS[word]
+                if last in parts:
+                    parts[last] *= _POWERS[word]
+                else:
+                    generic = _POWERS[word]
             elif word in _POWERS:
                 power_ahead = _POWERS[word]
             elif word in _COMPOUND:
@@ -247,7 +253,7 @@ def _read(tokens: Sequence[Token], loose: bool = False) -> Unit | None:
                     parts[name] = parts.get(name, 0) + side * power
                 last, known = word, True
             elif word in _GENERIC:
-                generic, last = True, word
+                generic, last = power_ahead, word
             elif word in _FILLERS and word != "in":
                 pass
             else:
@@ -271,6 +277,8 @@ def _read(tokens: Sequence[Token], loose: bool = False) -> Unit | None:
                 return None
             if last in parts:
                 parts[last] = (1 if parts[last] > 0 else -1) * written
+            else:
+                generic = abs(written)
             index += used
         elif token.value == "." and (last or power_ahead > 1):
             pass
