@@ -132,16 +132,18 @@ def run(
             )
         return
     from rstar_eval.config import build_config, load_config_file, load_preset, parse_settings
+    from rstar_eval.defaults import task_settings
     from rstar_eval.evaluate import evaluate
     from rstar_eval.progress import make_progress
     from rstar_eval.report import print_summary
 
-    values = build_config(
+    layers = (
         load_preset(preset) if preset else {},
         load_config_file(config) if config else {},
         parse_settings(settings or []),
         flags,
     )
+    values = build_config(task_settings(*layers), *layers)
     outcome = evaluate(values, output, make_progress(terminal(error=True)))
     print_summary(outcome.summary, terminal(error=as_json))
     if as_json:

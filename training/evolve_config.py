@@ -102,7 +102,7 @@ def _mini() -> EvolveConfig:
         plans=(RoundPlan(search), RoundPlan(search), guided, replace(guided, more=more)),
         data=MINI_DATA,
         pretrain=(pretrain,),
-        sft=training_preset("mini", "sft", max_steps=600, max_length=512),
+        sft=training_preset("mini", "sft", max_steps=400, max_length=512),
         ppm=training_preset("mini", "ppm", max_steps=500, held_out=0.1, max_length=512),
         pqm=training_preset("mini", "pqm", max_steps=500, held_out=0.1, max_length=512),
         orm=training_preset("mini", "orm", max_steps=500, held_out=0.1, max_length=512),

@@ -29,7 +29,7 @@ class Author:
     number, or plus for minus). levels: share of each level among the demonstrations; level 5 has four steps.
     """
 
-    misread: Mapping[Tier, float] = field(default_factory=lambda: {"A": 0.63, "B": 0.92, "C": 0.985})
+    misread: Mapping[Tier, float] = field(default_factory=lambda: {"A": 0.63, "B": 0.9, "C": 0.95})
     slip: float = 0.04
     levels: Mapping[str, float] = field(default_factory=lambda: {"1": 0.2, "2": 0.3, "3": 0.4, "5": 0.1})
 

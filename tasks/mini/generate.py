@@ -32,7 +32,7 @@ from rstar_eval.tasks.mini.relations import (
     compiled,
 )
 
-VERSION = "mini-v1"
+VERSION = "mini-v2"
 Split = Literal["train", "validation", "test"]
 
 NAMES = (

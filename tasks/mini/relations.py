@@ -122,8 +122,8 @@ RELATIONS: tuple[Relation, ...] = (
         "both", "plain", "{N} has as many {o} as {P} and {W} together.", "{x} + {w}", None, _nothing,
         needs_earlier=True,
     ),
-    Relation("inverse_fewer", "A", "{P} has {k} fewer {o} than {N}.", "{x} + {k}", "{x} - {k}", _below),
-    Relation("inverse_more", "A", "{P} has {k} more {o} than {N}.", "{x} - {k}", "{x} + {k}", _below),
+    Relation("inverse_fewer", "A", "{P}'s {o} are {k} fewer than {N}'s.", "{x} + {k}", "{x} - {k}", _below),
+    Relation("inverse_more", "A", "{P}'s {o} are {k} more than {N}'s.", "{x} - {k}", "{x} + {k}", _below),
     Relation(
         "more_than_times", "A", "{N} has {k} more than {times} the number of {o} that {P} has.",
         "{m} * {x} + {k}", "{m} * ({x} + {k})", _factor,
@@ -144,7 +144,7 @@ RELATIONS: tuple[Relation, ...] = (
         "left_over", "B", "{P} packs the {o} into full boxes of {k}, and {N} has as many {o} as are left over.",
         "{x} % {k}", "{x} // {k}", _box,
     ),
-    Relation("inverse_times", "B", "{P} has {times} as many {o} as {N}.", "{x} // {m}", "{x} * {m}", _divisor),
+    Relation("inverse_times", "B", "{P}'s {o} are {times} as many as {N}'s.", "{x} // {m}", "{x} * {m}", _divisor),
     Relation("dozens", "B", "{N} has {k} dozen more {o} than {P}.", "{x} + 12 * {k}", "{x} + {k}", _between(2, 9)),
     Relation("percent", "B", "{N} has {k}% more {o} than {P}.", "{x} + {x} * {k} // 100", "{x} + {k}", _percent),
     Relation(
@@ -163,7 +163,7 @@ RELATIONS: tuple[Relation, ...] = (
         "{x} - {k} + 1", "{x} - {k}", _below,
     ),
     Relation(
-        "inverse_percent", "C", "{P} has {k}% more {o} than {N}.",
+        "inverse_percent", "C", "{P}'s {o} are {k}% more than {N}'s.",
         "{x} * 100 // (100 + {k})", "{x} - {x} * {k} // 100", _inverse_percent,
     ),
     Relation(

@@ -137,7 +137,7 @@ def test_relation_means_what_its_sentence_says(name: str) -> None:
 def test_fixed_set_has_the_pinned_content(name: str) -> None:
     spec = task_spec(name)
     assert spec.generator is not None
-    assert spec.generator.version == VERSION == "mini-v1"
+    assert spec.generator.version == VERSION == "mini-v2"
     assert spec.generator.split == ("validation" if name == "mini_validation" else "test")
     assert content_hash(fixed_items(spec.generator)) == PINNED[name] == spec.generator.content_sha256
     task = load_task(name)
@@ -217,7 +217,7 @@ def test_bad_arguments_are_user_errors(split: str, level: int, n: int, match: st
     ("change", "match"),
     [
         ({"content_sha256": "0" * 64}, "new version"),
-        ({"version": "mini-v0"}, "mini-v1"),
+        ({"version": "mini-v0"}, "mini-v2"),
         ({"family": "level"}, "unknown mini family 'level'"),
     ],
 )
