@@ -25,7 +25,8 @@ class NotHere(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The models of `preset`, with the evolution of each seed that has one. given: specs that replace a model's own.
+    """The models of `preset`, with the evolution of each seed that has one. given: specs that replace a model's own
+    (of a base to train from: its folder).
     data: files of training rows by name. output: the reproduction's folder. rounds: of an evolution still to be run."""
 
     preset: Preset
@@ -57,7 +58,10 @@ class Models:
         """Return the folder of a checkpoint. NotHere if this reproduction has no such model."""
         model = self.model(name)
         if name in self.given:
-            return Path(self.given[name].partition(":")[2].partition("?")[0] or self.given[name])
+            target = self.given[name] if model.folder else self.given[name].partition(":")[2].partition("?")[0]
+            if not target:
+                raise NotHere(f"{name} is given without a folder")
+            return Path(target)
         if model.train:
             return self.trained(name, seed).resolve()
         if model.folder:
@@ -76,9 +80,7 @@ class Models:
     def policy(self, name: str, seed: int) -> str:
         """Return the spec of a policy. NotHere as `folder`."""
         model = self.model(name)
-        if name in self.given and ":" in self.given[name]:
-            return self.given[name]
-        if name in self.given and not (model.train or model.evolve):
+        if name in self.given:
             return self.given[name]
         return model.policy or self._settings(seed).policy(str(self.folder(name, seed)))
 

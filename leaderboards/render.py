@@ -237,7 +237,8 @@ def tex_escape(text: str) -> str:
 def latex(table: Table) -> str:
     """Return a table as a LaTeX `table` environment (booktabs, graphicx): two columns for each of the paper's."""
     unit, columns = table.experiment.unit, table.columns
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{tex_escape(heading(table))} (preset {table.preset}).}}"]
+    title = f"The paper's {heading(table)} (preset {table.preset})."
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{tex_escape(title)}}}"]
     lines += [rf"\label{{tab:{table.experiment.id}}}", r"\resizebox{\textwidth}{!}{%"]
     lines += [rf"\begin{{tabular}}{{l{'rl' * len(columns)}}}", r"\toprule"]
     heads = (rf"\multicolumn{{2}}{{c}}{{{tex_escape(column_title(table, column))}}}" for column in columns)

@@ -1,0 +1,189 @@
+"""`rstar-eval reproduce`: plan, what is run and what is reused, and the mistakes that a user can make."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rstar_eval.errors import UserError
+from rstar_eval.leaderboards.evolution import read_evolution
+from rstar_eval.leaderboards.experiments import load_experiment, load_preset
+from rstar_eval.leaderboards.measure import Measurement, Run, needed, parse_only
+from rstar_eval.leaderboards.models import Models, NotHere, parse_pairs
+from rstar_eval.leaderboards.scores import read_scores
+
+SCRIPTED = ("r0", "r1", "ppm1", "orm", "ppm-last-token", "sft-random", "sft-rejection")
+
+
+def reproduce(*arguments: str, timeout: int = 100) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rstar_eval.cli", "reproduce", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def scripted(evolution: Path, output: Path, *more: str) -> list[str]:
+    """Arguments that put the scripted models in place of an evolution's."""
+    models = [word for name in SCRIPTED for word in ("--model", f"{name}=scripted")]
+    return ["--evolve", str(evolution), "--rounds", "1", "--output", str(output), *models, *more]
+
+
+def test_a_cell_is_measured_judged_stored_rendered_and_then_reused(evolution_folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    arguments = scripted(evolution_folder, output, "--limit", "2", "--workers", "1", "--only", "orm/mini_math")
+    first = reproduce("table8", *arguments)
+    assert first.returncode == 0, first.stderr
+    assert "to do 1" in first.stdout
+    (file,) = (output / "results" / "seed3").glob("*/mini_math.jsonl.zst")
+    assert file.parent.name == "r1+sample64"  # the policy of the one round is the final one
+    scores = read_scores(file)
+    assert [len(one.judges["orm"]) for one in scores.problems] == [64, 64]
+    assert scores.config["candidates"] == 8  # the settings that the evolution evaluates with
+    rendered = json.loads((output / "rendered" / "table8.json").read_text())
+    cells = {row["id"]: row["cells"] for row in rendered["rows"]}
+    assert cells["orm"][0]["n"] == 2
+    assert cells["orm"][0]["trajectories"] == 16
+    assert cells["pqm"][0]["agree"] == "not run"
+    stored = file.stat().st_mtime_ns
+    again = reproduce("table8", *arguments)
+    assert "stored 1, to do 0" in again.stdout
+    assert file.stat().st_mtime_ns == stored
+
+
+def test_a_larger_limit_goes_on_with_what_is_there(evolution_folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    for limit in ("1", "2"):
+        arguments = scripted(
+            evolution_folder, output, "--limit", limit, "--workers", "1", "--only", "policy-slm-r1/mini_aime"
+        )
+        assert reproduce("table3", *arguments).returncode == 0
+    (file,) = (output / "results" / "seed3").glob("r1+greedy/mini_aime.jsonl.zst")
+    assert [one.index for one in read_scores(file).problems] == [0, 1]
+    manifest = json.loads((output / "runs" / "seed3" / "r1+greedy" / "mini_aime" / "manifest.json").read_text())
+    assert len(manifest["sessions"]) == 2
+
+
+def test_results_of_other_settings_are_refused_naming_the_difference(
+    evolution_folder: Path, tmp_path: Path, made_up_results: Callable[..., Path]
+) -> None:
+    models = Models(load_preset("mini"), tmp_path, {3: read_evolution(evolution_folder)}, {"r1": "scripted"}, rounds=1)
+    made_up_results([load_experiment("table3", "mini")], seeds=(3,))
+    measurement = Measurement(models, 2, None, 1)
+    with pytest.raises(UserError, match=r"of another measurement: .*candidates|max_depth.*are others"):
+        measurement.stored(Run(3, "r1", "", "greedy", "mini_math"))
+
+
+def test_the_plan_names_models_settings_hardware_and_cost() -> None:
+    done = reproduce("table5", "--preset", "paper", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    for part in (
+        "gpt-4o: openai:gpt-4o-2024-08-06", "Qwen/Qwen2.5-Math-72B-Instruct", "4 GPU(s)", "train sft on sft rows",
+        "search64: ", "rollouts_per_trajectory 4", "GPU-hours = ", "days on 8 GPUs", "tokens of hosted models",
+        "seed0/rstar-7b+ppm-7b+search64/aime2024: 30 problems x 64 trajectories x 15,693 tokens",
+    ):  # fmt: skip
+        assert part in done.stdout, part
+    assert "To do: 203 runs" in done.stdout
+
+
+def test_a_dry_run_makes_nothing(tmp_path: Path) -> None:
+    done = reproduce("all", "--dry-run", "--seeds", "0", "--output", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert "Evolution of seed 0: 4 rounds" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("table11",), ("'table11'", "table1")),
+        (("table5", "--preset", "papr"), ("'papr'", "paper")),
+        (("table5", "--only", "gpt4"), ("'gpt4'", "gpt-4o")),
+        (("table5", "--only", "gpt-4o/mathe"), ("mathe", "columns")),
+        (("table5", "--limit", "0"), ("limit is 0", "at least 1")),
+        (("table5", "--seeds", "a"), ("'a'", "0,1,2")),
+        (("table5", "--evolve", "/nowhere"), ("'/nowhere'", "rstar-eval evolve")),
+        (("table5", "--model", "r0"), ("'r0'", "NAME=VALUE")),
+        (("table5", "--model", "r9=scripted"), ("'r9'", "mini")),
+    ],
+)
+def test_mistakes_are_one_line(arguments: tuple[str, ...], parts: tuple[str, ...], tmp_path: Path) -> None:
+    done = reproduce(*arguments, "--output", str(tmp_path / "out"))
+    assert done.returncode == 2, done.stdout
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert all(part in done.stderr for part in parts), done.stderr
+
+
+def test_a_folder_of_something_else_is_left_alone(evolution_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thing").touch()
+    done = reproduce("table3", *scripted(evolution_folder, tmp_path / "other"))
+    assert done.returncode == 2
+    assert "holds no reproduction" in done.stderr
+    assert [one.name for one in (tmp_path / "other").iterdir()] == ["thing"]
+
+
+def test_an_unfinished_evolution_is_refused(evolution_folder: Path) -> None:
+    state = json.loads((evolution_folder / "state.json").read_text())
+    del state["stages"]["round1/judges"]
+    (evolution_folder / "state.json").write_text(json.dumps(state))
+    with pytest.raises(UserError, match="let rstar-eval evolve run on"):
+        read_evolution(evolution_folder)
+
+
+def test_models_resolve_to_the_evolutions_folders(evolution_folder: Path, tmp_path: Path) -> None:
+    evolution = read_evolution(evolution_folder)
+    models = Models(load_preset("mini"), tmp_path, {3: evolution})
+    assert models.canonical("final", 3) == "r1"
+    assert models.canonical("ppm", 3) == "ppm1"
+    assert models.policy("final", 3).startswith(f"hf:{evolution_folder.resolve()}/round1/policy?")
+    assert models.reward("orm", 3).startswith(f"orm:{evolution_folder.resolve()}/round1/judges/orm?")
+    assert models.folder("r0", 3) == evolution_folder.resolve() / "base" / "policy"
+    with pytest.raises(NotHere, match="round 2 was not made"):
+        models.policy("r2", 3)
+    with pytest.raises(NotHere, match="seed 4"):
+        models.policy("final", 4)
+    evolution.stages["round1/gate"]["kept"] = False
+    assert models.canonical("final", 3) == "r0"
+    assert models.canonical("last", 3) == "r1"
+
+
+def test_ablations_train_from_the_base_with_the_settings_of_the_last_round(
+    evolution_folder: Path, tmp_path: Path
+) -> None:
+    from rstar_eval.solver.seeds import derive_seed
+    from rstar_eval.training.datasets import write_rows
+    from rstar_eval.training.rows import Provenance, SftRow
+
+    evolution = read_evolution(evolution_folder)
+    row = SftRow("q", "<code>", source=Provenance("run", 1, "pool", "p", 0, level="1"))
+    write_rows(evolution_folder / "round1" / "data" / "random.jsonl", [row])
+    models = Models(load_preset("mini"), tmp_path, {3: evolution})
+    job = models.training_job("sft-random", 3).data
+    assert job["base"] == str(evolution.base)
+    assert job["config"]["max_steps"] == evolution.config.sft.max_steps
+    assert job["config"]["seed"] == derive_seed(3, "train", "sft", 1)
+    assert Path(job["rows"]).read_text() == (evolution_folder / "round1" / "data" / "random.jsonl").read_text()
+    head = models.training_job("ppm-last-token", 3).data["config"]
+    assert (head["head"], head["max_steps"]) == ("last_token", evolution.config.ppm.max_steps)
+
+
+def test_what_cells_need_is_listed_once(tmp_path: Path) -> None:
+    models = Models(load_preset("mini"), tmp_path, rounds=4)
+    table, figure = load_experiment("table8", "mini"), load_experiment("figure3", "mini")
+    both = needed([table, figure], models, [0])
+    samples = [run for run in both.runs if run.search == "sample64"]
+    assert len(samples) == 3  # one a task, for eight rows and two curves
+    assert both.runs[samples[0]] == {"orm", "pqm", "ppm4", "ppm-last-token"}
+    only = needed([table], models, [0], parse_only("pqm/mini_aime", [table]))
+    assert [run.key for run in only.runs] == ["seed0/r4+pqm+search16/mini_aime"]
+
+
+def test_pairs_of_options() -> None:
+    assert parse_pairs("--model", ["a=b=c"]) == {"a": "b=c"}
+    for bad in (["a"], ["=b"], ["a="], ["a=1", "a=2"]):
+        with pytest.raises(UserError, match="NAME=VALUE"):
+            parse_pairs("--model", bad)
