@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rstar_eval.errors import UserError
 from rstar_eval.leaderboards.curves import Curve, FigureData
-from rstar_eval.leaderboards.published import benchmarks, published_table
-from rstar_eval.leaderboards.tables import POOLED, Table
+from rstar_eval.leaderboards.figure_text import curve_csv, markdown, panel_title, test_csv
+from rstar_eval.leaderboards.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +39,8 @@ def draw(data: FigureData | Table) -> dict[str, bytes]:
         if isinstance(data, Table):
             return _bars(data)
         name = data.experiment.id
-        files = {f"{name}.csv": curve_csv(data).encode(), **_saved(name, _panels(data, tokens=False))}
+        texts = {f"{name}.csv": curve_csv(data), f"{name}.md": markdown(data)}
+        files = {**{key: text.encode() for key, text in texts.items()}, **_saved(name, _panels(data, tokens=False))}
         if data.tests:
             files[f"{name}-tests.csv"] = test_csv(data).encode()
         if (
@@ -61,15 +61,6 @@ def load_matplotlib() -> Any:
         ) from None
     mpl.use("Agg")
     return mpl
-
-
-def panel_title(panel: str, experiment: Any) -> str:
-    """Return a panel's title: the paper's benchmark and the task measured for it."""
-    if panel == POOLED:
-        return "all three tasks"
-    known = benchmarks()
-    label, task = known[panel].label, experiment.columns.get(panel)
-    return label if task in (None, known[panel].task) else f"{task} (for {label})"
 
 
 def _panels(data: FigureData, *, tokens: bool) -> Figure:
@@ -161,8 +152,10 @@ def _bars(table: Table) -> dict[str, bytes]:
     legend += [Patch(facecolor="white", edgecolor="#333333", hatch="////", label="measured here (others: published)")]
     figure.legend(handles=legend, loc="outside lower center", ncols=3, frameon=False)
     from rstar_eval.leaderboards.render import csv
+    from rstar_eval.leaderboards.render import markdown as table_markdown
 
-    return {f"{experiment.id}.csv": csv(table).encode(), **_saved(experiment.id, figure)}
+    texts = {f"{experiment.id}.csv": csv(table), f"{experiment.id}.md": table_markdown(table)}
+    return {**{key: text.encode() for key, text in texts.items()}, **_saved(experiment.id, figure)}
 
 
 def _measured(table: Table, name: str) -> bool:
@@ -193,56 +186,3 @@ def _saved(name: str, figure: Figure) -> dict[str, bytes]:
         figure.savefig(buffer, format=form, metadata=facts)
         files[f"{name}.{form}"] = buffer.getvalue()
     return files
-
-
-def curve_csv(data: FigureData) -> str:
-    """Return the points of a figure as CSV."""
-    lines = ["figure,preset,panel,task,curve,name,x,percent,low,high,tokens_a_problem,n,seeds"]
-    for curve in data.curves:
-        for point in curve.points:
-            tokens = "" if point.tokens is None else f"{point.tokens:.6g}"
-            values = (f"{point.y:.6g}", f"{point.interval[0]:.6g}", f"{point.interval[1]:.6g}", tokens)
-            task = data.experiment.columns.get(curve.panel) or ""
-            lines.append(_row(data.experiment.id, data.preset, curve.panel, task, curve.row, curve.name, str(point.x),
-                              *values, str(point.n), str(point.seeds)))  # fmt: skip
-    for panel, name, value in data.lines:
-        task = data.experiment.columns.get(panel) or ""
-        lines.append(
-            _row(data.experiment.id, data.preset, panel, task, "line", name, "", f"{value:.6g}", "", "", "", "", "")
-        )
-    return "\n".join(lines) + "\n"
-
-
-def test_csv(data: FigureData) -> str:
-    """Return the paired tests of a figure as CSV: differences in percentage points."""
-    lines = ["figure,preset,panel,curve,against,equal,x,other_x,out_of_samples,n,difference,error,low,high,p,p_holm"]
-    for test in data.tests:
-        one = test.difference
-        values = (
-            100 * one.mean,
-            100 * one.error,
-            100 * one.interval[0],
-            100 * one.interval[1],
-            one.p,
-            one.p_holm or one.p,
-        )
-        lines.append(_row(data.experiment.id, data.preset, test.panel, test.row, one.against, test.equal, str(test.x),
-                          str(test.other_x), "yes" if test.short else "no", str(one.n),
-                          *(f"{value:.6g}" for value in values)))  # fmt: skip
-    return "\n".join(lines) + "\n"
-
-
-def _row(*values: str) -> str:
-    return ",".join(f'"{value}"' if "," in value else value for value in values)
-
-
-def published_ends(data: FigureData) -> Sequence[str]:
-    """Return what the paper prints of Figure 3, which has no numbers of its own: its ends, from Tables 10 and 5."""
-    start = published_table(10).row("policy-qwen2.5-math-7b").values
-    end = published_table(5).row("qwen2.5-math-7b-rstar-math-64-trajectories-7b-slm-7b-ppm").values
-    known = benchmarks()
-    return [
-        f"{known[panel].label}: {start[panel]:.1f} at 1, {end[panel]:.1f} at 64"
-        for panel in data.experiment.columns
-        if panel in start
-    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ class Measurement:
                 raise NotHere(f"no evolution of seed {run.seed}")
             base = asdict(self.models.evolutions[run.seed].config.system2)
         else:
-            base = load_preset(self.models.preset.name)
+            base = _preset_values(self.models.preset.name)
         own = {
             "tasks": [run.task], "policy": self.models.policy(run.policy, run.seed), "seed": run.seed,
             "reward": self.models.reward(run.reward, run.seed) if run.reward else None,
@@ -139,10 +140,7 @@ class Measurement:
 
     def problems(self, task: str) -> int:
         """Return how many problems of a task are asked for."""
-        from rstar_eval.tasks import task_spec
-
-        size = task_spec(task).size
-        assert size is not None, "the tasks of presets state their size"
+        size = _size(task)
         return size if self.limit is None else min(self.limit, size)
 
     def stored(self, run: Run, judges: frozenset[str] = frozenset()) -> RunScores | None:
@@ -243,6 +241,20 @@ class Measurement:
     def run_folder(self, run: Run) -> Path:
         """Return the run's folder."""
         return self.output / "runs" / run.key
+
+
+@cache
+def _preset_values(name: str) -> Mapping[str, Any]:
+    return load_preset(name)
+
+
+@cache
+def _size(task: str) -> int:
+    from rstar_eval.tasks import task_spec
+
+    size = task_spec(task).size
+    assert size is not None, "the tasks of presets state their size"
+    return size
 
 
 def _plain(value: object) -> object:

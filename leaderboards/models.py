@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 from rstar_eval.errors import UserError
 from rstar_eval.leaderboards.evolution import Evolution
@@ -15,7 +15,7 @@ from rstar_eval.solver.seeds import derive_seed
 from rstar_eval.training.config import TrainConfig
 from rstar_eval.training.config import preset as training_preset
 from rstar_eval.training.datasets import latest, read_rows, write_rows
-from rstar_eval.training.evolve_config import evolve_preset
+from rstar_eval.training.evolve_config import EvolveConfig, evolve_preset
 from rstar_eval.training.evolve_jobs import Job
 
 
@@ -154,9 +154,14 @@ class Models:
             raise NotHere(f"{name} comes from an evolution of seed {seed}, which is not here (--evolve DIR)")
         return self.evolutions[seed]
 
-    def _settings(self, seed: int) -> Any:
+    def _settings(self, seed: int) -> EvolveConfig:
         """Return the settings whose specs' options hold: the evolution's, or those of the preset."""
-        return self.evolutions[seed].config if seed in self.evolutions else evolve_preset(self.preset.name)
+        return self.evolutions[seed].config if seed in self.evolutions else _preset_settings(self.preset.name)
+
+
+@cache
+def _preset_settings(name: str) -> EvolveConfig:
+    return evolve_preset(name)
 
 
 def canonical_name(preset: Preset, name: str, last: int, final: int) -> str:

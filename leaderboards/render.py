@@ -289,10 +289,12 @@ def print_table(table: Table, console: Console) -> None:
         for column in shown:
             cell = table.cell(row.id, column)
             mark = f" {cell.agree}" if cell.agree in ("yes", "no", "open") else ""
-            cells.append(f"{published_number(cell.published, unit)}\n{measured_text(cell, unit)}{mark}")
+            here = measured_text(cell, unit).replace(" [", f"{mark}\n[")
+            cells.append(f"{published_number(cell.published, unit)}\n{here}")
         grid.add_row(row_title(row), *cells)
     console.print(grid, markup=False, highlight=False)
-    for text in notes(table):
+    console.print("Each cell: published, below it measured and agreement, below it the 95 % interval.", highlight=False)
+    for text in notes(table)[1:]:
         console.print(text, markup=False, highlight=False)
     left = [column_title(table, name) for name in table.columns if name not in shown and name != POOLED]
     if left:

@@ -92,8 +92,12 @@ def reproduce(request: Request, console: Console) -> None:
     results = Results(request.output / "results", preset, request.limit)
     folder = request.output / "rendered"
     tables = render(experiments, results, folder)
-    for table in tables if len(tables) <= 2 else []:
-        print_table(table, console)
+    if len(experiments) == 1:
+        if tables:
+            print_table(tables[0], console)
+        else:
+            text = (folder / f"{experiments[0].id}.md").read_text(encoding="utf-8")
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
     console.print(f"tables and figures: {folder}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from rstar_eval.cli import app
 from rstar_eval.errors import UserError
 from rstar_eval.leaderboards.evolution import read_evolution
 from rstar_eval.leaderboards.experiments import load_experiment, load_preset
@@ -20,9 +21,9 @@ from rstar_eval.leaderboards.scores import read_scores
 SCRIPTED = ("r0", "r1", "ppm1", "orm", "ppm-last-token", "sft-random", "sft-rejection")
 
 
-def reproduce(*arguments: str, timeout: int = 100) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rstar_eval.cli", "reproduce", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+def reproduce(*arguments: str) -> Any:
+    """Run the command in this process; a user's mistake is the result's exception."""
+    return CliRunner().invoke(app, ["reproduce", *arguments])
 
 
 def scripted(evolution: Path, output: Path, *more: str) -> list[str]:
@@ -35,7 +36,7 @@ def test_a_cell_is_measured_judged_stored_rendered_and_then_reused(evolution_fol
     output = tmp_path / "out"
     arguments = scripted(evolution_folder, output, "--limit", "2", "--workers", "1", "--only", "orm/mini_math")
     first = reproduce("table8", *arguments)
-    assert first.returncode == 0, first.stderr
+    assert first.exit_code == 0, first.exception
     assert "to do 1" in first.stdout
     (file,) = (output / "results" / "seed3").glob("*/mini_math.jsonl.zst")
     assert file.parent.name == "r1+sample64"  # the policy of the one round is the final one
@@ -59,7 +60,7 @@ def test_a_larger_limit_goes_on_with_what_is_there(evolution_folder: Path, tmp_p
         arguments = scripted(
             evolution_folder, output, "--limit", limit, "--workers", "1", "--only", "policy-slm-r1/mini_aime"
         )
-        assert reproduce("table3", *arguments).returncode == 0
+        assert reproduce("table3", *arguments).exit_code == 0
     (file,) = (output / "results" / "seed3").glob("r1+greedy/mini_aime.jsonl.zst")
     assert [one.index for one in read_scores(file).problems] == [0, 1]
     manifest = json.loads((output / "runs" / "seed3" / "r1+greedy" / "mini_aime" / "manifest.json").read_text())
@@ -78,7 +79,7 @@ def test_results_of_other_settings_are_refused_naming_the_difference(
 
 def test_the_plan_names_models_settings_hardware_and_cost() -> None:
     done = reproduce("table5", "--preset", "paper", "--dry-run")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.exception
     for part in (
         "gpt-4o: openai:gpt-4o-2024-08-06", "Qwen/Qwen2.5-Math-72B-Instruct", "4 GPU(s)", "train sft on sft rows",
         "search64: ", "rollouts_per_trajectory 4", "GPU-hours = ", "days on 8 GPUs", "tokens of hosted models",
@@ -90,7 +91,7 @@ def test_the_plan_names_models_settings_hardware_and_cost() -> None:
 
 def test_a_dry_run_makes_nothing(tmp_path: Path) -> None:
     done = reproduce("all", "--dry-run", "--seeds", "0", "--output", str(tmp_path / "out"))
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.exception
     assert "Evolution of seed 0: 4 rounds" in done.stdout
     assert not (tmp_path / "out").exists()
 
@@ -111,18 +112,16 @@ def test_a_dry_run_makes_nothing(tmp_path: Path) -> None:
 )
 def test_mistakes_are_one_line(arguments: tuple[str, ...], parts: tuple[str, ...], tmp_path: Path) -> None:
     done = reproduce(*arguments, "--output", str(tmp_path / "out"))
-    assert done.returncode == 2, done.stdout
-    assert done.stderr.startswith("error: ")
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert all(part in done.stderr for part in parts), done.stderr
+    assert isinstance(done.exception, UserError), done.exception
+    assert len(str(done.exception).splitlines()) == 1
+    assert all(part in str(done.exception) for part in parts), done.exception
 
 
 def test_a_folder_of_something_else_is_left_alone(evolution_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thing").touch()
     done = reproduce("table3", *scripted(evolution_folder, tmp_path / "other"))
-    assert done.returncode == 2
-    assert "holds no reproduction" in done.stderr
+    assert "holds no reproduction" in str(done.exception)
     assert [one.name for one in (tmp_path / "other").iterdir()] == ["thing"]
 
 
