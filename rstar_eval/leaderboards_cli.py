@@ -82,7 +82,7 @@ def board(
         typer.Argument(
             metavar="[FOLDER]...",
             help="Run folders, reproductions, stored results.",
-            show_default="runs, reproduction/*",
+            show_default="runs, reproduction/*, leaderboards/results/*",
         ),
     ] = None,
     output: Annotated[Path, typer.Option(help="The site's folder; an earlier board in it is replaced.")] = Path(
@@ -96,7 +96,8 @@ def board(
     """Write a static site of runs, tables, figures and search trees; open its index.html in a browser."""
     from rstar_eval.leaderboards.board.build import build_board, serve_board
 
-    folders = paths or [one for one in (Path("runs"), *sorted(Path("reproduction").glob("*"))) if one.is_dir()]
+    known = (Path("runs"), *sorted(Path("reproduction").glob("*")), *sorted(Path("leaderboards/results").glob("*")))
+    folders = paths or [one for one in known if one.is_dir()]
     if not folders:
         raise UserError("there are no runs here", "give run folders: rstar-eval board RUN...")
     made = build_board(
