@@ -86,7 +86,8 @@ def describe(name: str, models: Models) -> str:
         changes = "".join(f", {key} {value}" for key, value in model.set.items())
         return f"train {model.train} on {rows}, from {base}{changes}"
     if model.evolve:
-        return f"evolution, {model.evolve.format(last='N') if model.evolve not in ('base', 'final') else model.evolve}"
+        where = model.evolve if model.evolve in ("base", "final") else model.evolve.format(last="N")
+        return f"{'control ' if model.control else ''}evolution, {where}"
     return model.policy or model.folder or ("must be given: --model " + name + "=SPEC" if model.reward else "?")
 
 

@@ -86,6 +86,7 @@ class Model:
 
     policy, reward: a spec, ready to use ("needed": must be given with --model). folder: of a base to train from.
     evolve: its folder in an evolution ("base", "final": the last policy that was kept; {last}: the last round).
+    control: of the control evolution, not of the ordinary one.
     train: a training (sft, ppm) on the rows `data` from `base` with `set`; evolution: rows of the evolution's rounds.
     kind: of a reward model. round: of its evolution. prompt, hardware, parameters (active: of a mixture of experts),
     gpus: what it needs.
@@ -102,6 +103,7 @@ class Model:
     round: int = 0
     set: Mapping[str, Any] = field(default_factory=dict)
     evolution: bool = False
+    control: bool = False
     prompt: str = ""
     hardware: str = ""
     parameters: float = 0.0

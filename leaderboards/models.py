@@ -25,13 +25,15 @@ class NotHere(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The models of `preset`, with the evolution of each seed that has one. given: specs that replace a model's own
+    """The models of `preset`, with the evolution of each seed that has one, and its control (the same without
+    the PPM's guidance). given: specs that replace a model's own
     (of a base to train from: its folder).
     data: files of training rows by name. output: the reproduction's folder. rounds: of an evolution still to be run."""
 
     preset: Preset
     output: Path
     evolutions: Mapping[int, Evolution] = field(default_factory=dict)
+    controls: Mapping[int, Evolution] = field(default_factory=dict)
     given: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Path] = field(default_factory=dict)
     rounds: int = 4
@@ -68,8 +70,10 @@ class Models:
             return Path(model.folder)
         if model.evolve is None:
             raise NotHere(f"{name} has no folder")
-        evolution = self._evolution(name, seed)
-        if model.round > self.last(seed):
+        if model.control and seed not in self.controls:
+            raise NotHere(f"{name} comes from a control evolution of seed {seed}, which is not given (--control DIR)")
+        evolution = self.controls[seed] if model.control else self._evolution(name, seed)
+        if model.round > evolution.last:
             raise NotHere(f"round {model.round} was not made")
         if model.evolve == "base":
             return evolution.base

@@ -32,8 +32,8 @@ class Request:
     """What is asked for: a table or figure (or "all") at a preset, into a folder.
 
     rounds: of self-evolution. seeds: None: those of the evolutions given, else the preset's. only: a cell. evolve:
-    folders of evolutions to use. limit: problems of each task. models, data: specs and training files by name.
-    settings: of evolutions that are still to be made. render_only: nothing is run.
+    folders of evolutions to use; control: of their controls. limit: problems of each task. models, data: specs and
+    training files by name. settings: of evolutions that are still to be made. render_only: nothing is run.
     """
 
     what: str
@@ -43,6 +43,7 @@ class Request:
     seeds: tuple[int, ...] | None = None
     only: str | None = None
     evolve: tuple[Path, ...] = ()
+    control: tuple[Path, ...] = ()
     limit: int | None = None
     workers: int = 2
     models: Mapping[str, str] = field(default_factory=dict)
@@ -60,14 +61,13 @@ def reproduce(request: Request, console: Console) -> None:
     experiments = [load_experiment(one, request.preset) for one in ids]
     only = parse_only(request.only, experiments)
     _check(request)
-    given = {one.seed: one for one in (read_evolution(folder, request.rounds) for folder in request.evolve)}
-    if len(given) < len(request.evolve):
-        raise UserError("two of the evolutions have the same seed", "give one --evolve folder a seed")
+    given, controls = (_by_seed(folders, request.rounds) for folders in (request.evolve, request.control))
     seeds = request.seeds or tuple(sorted(given)) or preset.seeds
     own = {seed: request.output / "evolve" / f"seed{seed}" for seed in seeds if seed not in given}
     models = Models(
-        preset, request.output, _finished(given, own, request.rounds), request.models, request.data, request.rounds
-    )
+        preset, request.output, _finished(given, own, request.rounds), controls, request.models, request.data,
+        request.rounds,
+    )  # fmt: skip
     measurement = Measurement(models, request.limit, request.data_dir, request.workers)
     wanted = needed(experiments, models, seeds, only)
     to_evolve = [
@@ -134,6 +134,13 @@ def _check(request: Request) -> None:
 
         known = load_preset(request.preset).models
         raise UserError(f"preset {request.preset} has no model {unknown[0]!r}", nearest(unknown[0], known))
+
+
+def _by_seed(folders: Sequence[Path], rounds: int) -> dict[int, Evolution]:
+    found = {one.seed: one for one in (read_evolution(folder, rounds) for folder in folders)}
+    if len(found) < len(folders):
+        raise UserError("two of the evolutions have the same seed", "give one folder a seed")
+    return found
 
 
 def _finished(given: Mapping[int, Evolution], own: Mapping[int, Path], rounds: int) -> dict[int, Evolution]:

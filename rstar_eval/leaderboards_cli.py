@@ -31,6 +31,12 @@ def reproduce(
         list[Path] | None,
         typer.Option(help="Folder of a finished evolution to use; may be repeated.", show_default="own ones are made"),
     ] = None,
+    control: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of a control evolution (rounds without the PPM); may be repeated.", show_default="none"
+        ),
+    ] = None,
     seeds: Annotated[
         str | None, typer.Option(help="Seeds, separated by commas.", show_default="of the evolutions; mini: 0,1,2")
     ] = None,
@@ -67,8 +73,8 @@ def reproduce(
 
     request = Request(
         what=what, preset=preset, output=output or Path("reproduction") / preset, rounds=rounds,
-        seeds=_seeds(seeds), only=only, evolve=tuple(evolve or ()), limit=limit, workers=workers,
-        models=parse_pairs("--model", model or []),
+        seeds=_seeds(seeds), only=only, evolve=tuple(evolve or ()), control=tuple(control or ()), limit=limit,
+        workers=workers, models=parse_pairs("--model", model or []),
         data={name: Path(file) for name, file in parse_pairs("--data", data or []).items()},
         data_dir=str(data_dir) if data_dir else None, settings=parse_settings(settings or []),
         render_only=render_only, dry_run=dry_run,

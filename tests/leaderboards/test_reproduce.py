@@ -70,7 +70,7 @@ def test_a_larger_limit_goes_on_with_what_is_there(evolution_folder: Path, tmp_p
 def test_results_of_other_settings_are_refused_naming_the_difference(
     evolution_folder: Path, tmp_path: Path, made_up_results: Callable[..., Path]
 ) -> None:
-    models = Models(load_preset("mini"), tmp_path, {3: read_evolution(evolution_folder)}, {"r1": "scripted"}, rounds=1)
+    models = Models(load_preset("mini"), tmp_path, {3: read_evolution(evolution_folder)}, given={"r1": "scripted"})
     made_up_results([load_experiment("table3", "mini")], seeds=(3,))
     measurement = Measurement(models, 2, None, 1)
     with pytest.raises(UserError, match=r"of another measurement: .*candidates|max_depth.*are others"):
@@ -148,6 +148,18 @@ def test_models_resolve_to_the_evolutions_folders(evolution_folder: Path, tmp_pa
     evolution.stages["round1/gate"]["kept"] = False
     assert models.canonical("final", 3) == "r0"
     assert models.canonical("last", 3) == "r1"
+
+
+def test_a_control_evolution_has_models_of_its_own(evolution_folder: Path, tmp_path: Path) -> None:
+    import dataclasses
+    import shutil
+
+    shutil.copytree(evolution_folder, tmp_path / "control")
+    control = dataclasses.replace(read_evolution(tmp_path / "control"), last=4)
+    models = Models(load_preset("mini"), tmp_path, {3: read_evolution(evolution_folder)}, {3: control})
+    assert models.folder("c4", 3) == tmp_path / "control" / "round4" / "policy"
+    with pytest.raises(NotHere, match="--control DIR"):
+        Models(load_preset("mini"), tmp_path, {3: control}).folder("c4", 3)
 
 
 def test_ablations_train_from_the_base_with_the_settings_of_the_last_round(

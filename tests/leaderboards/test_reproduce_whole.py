@@ -1,0 +1,54 @@
+"""A whole reproduction from nothing: an evolution, ablations, runs, results, tables; short, with the shipped base."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rstar_eval.embedded import checkpoint, checkpoints
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("r0" not in checkpoints(), reason="the package holds no embedded base (embedded/r0)"),
+]
+
+TINY = {
+    "pool": "{'1': 10, '2': 6}", "sft.max_steps": "6", "ppm.max_steps": "4", "pqm.max_steps": "2",
+    "orm.max_steps": "2", "greedy_limit": "10", "system2_limit": "4",
+}  # fmt: skip
+
+
+def start(output: Path, *what: str) -> subprocess.Popen[bytes]:
+    base = os.environ.get("RSTAR_EVAL_TEST_BASE") or str(checkpoint("r0"))
+    settings = [word for key, value in {**TINY, "base": base}.items() for word in ("--set", f"{key}={value}")]
+    command = [sys.executable, "-m", "rstar_eval.cli", "reproduce", *what, "--output", str(output), "--seeds", "5"]
+    return subprocess.Popen(
+        [*command, "--rounds", "1", "--limit", "2", "--workers", "1", *settings], stdout=subprocess.DEVNULL
+    )
+
+
+def test_everything_from_one_command_and_after_a_kill_the_same_numbers(tmp_path: Path) -> None:
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = start(killed, "table7")
+    while process.poll() is None and not list(killed.glob("results/seed5/*/*.zst")):
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert start(killed, "table7").wait() == 0
+    assert start(whole, "table7").wait() == 0
+    assert (whole / "models" / "seed5" / "sft-random" / "model.safetensors").exists()
+    tables = [json.loads((one / "rendered" / "table7.json").read_text()) for one in (killed, whole)]
+    for table in tables:
+        for row in table["rows"]:
+            for cell in row["cells"]:
+                del cell["manifests"]  # they hold the folders' names
+    assert tables[0] == tables[1]
+    measured = [cell["measured"] for row in tables[1]["rows"] for cell in row["cells"]]
+    assert sum(value is not None for value in measured) == 3 * 4
