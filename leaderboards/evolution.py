@@ -67,7 +67,7 @@ class Evolution:
 def read_evolution(folder: Path, rounds: int | None = None) -> Evolution:
     """Return the evolution in `folder`, with at most `rounds` rounds.
 
-    UserError if the folder holds none, or none with a finished round (its last round must have its judges).
+    UserError if the folder holds none, or none with a finished round.
     """
     path = folder / "state.json"
     try:
@@ -78,12 +78,8 @@ def read_evolution(folder: Path, rounds: int | None = None) -> Evolution:
             f"{str(folder)!r} holds no evolution: {error}", "give a folder that rstar-eval evolve made"
         ) from None
     config = from_data(EvolveConfig, settings, str(path))
-    ended = [int(name.split("/")[0][5:]) for name in stages if name.endswith("/judges")]
+    ended = [int(name.split("/")[0][5:]) for name in stages if name.endswith("/gate")]
     fitting = [number for number in ended if rounds is None or number <= rounds]
     if not fitting:
-        asked = "" if rounds is None else f" of at most {rounds} rounds"
-        raise UserError(
-            f"the evolution in {str(folder)!r} has no end{asked} (no judges were trained)",
-            "let rstar-eval evolve run on, or give the --rounds that it was made with",
-        )
+        raise UserError(f"the evolution in {str(folder)!r} has no finished round", "let rstar-eval evolve run on")
     return Evolution(folder.resolve(), config, stages, max(fitting))

@@ -75,6 +75,8 @@ class Models:
         evolution = self.controls[seed] if model.control else self._evolution(name, seed)
         if model.round > evolution.last:
             raise NotHere(f"round {model.round} was not made")
+        if "/judges/" in model.evolve and f"round{evolution.last}/judges" not in evolution.stages:
+            raise NotHere(f"{name} was not trained: the evolution has no judges after round {evolution.last}")
         if model.evolve == "base":
             return evolution.base
         if model.evolve == "final":

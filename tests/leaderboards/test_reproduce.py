@@ -125,9 +125,15 @@ def test_a_folder_of_something_else_is_left_alone(evolution_folder: Path, tmp_pa
     assert [one.name for one in (tmp_path / "other").iterdir()] == ["thing"]
 
 
-def test_an_unfinished_evolution_is_refused(evolution_folder: Path) -> None:
+def test_an_unfinished_evolution_has_what_its_rounds_have(evolution_folder: Path) -> None:
     state = json.loads((evolution_folder / "state.json").read_text())
     del state["stages"]["round1/judges"]
+    (evolution_folder / "state.json").write_text(json.dumps(state))
+    models = Models(load_preset("mini"), evolution_folder, {3: read_evolution(evolution_folder)})
+    assert models.reward("ppm", 3).startswith("ppm:")
+    with pytest.raises(NotHere, match="no judges after round 1"):
+        models.reward("orm", 3)
+    del state["stages"]["round1/gate"]
     (evolution_folder / "state.json").write_text(json.dumps(state))
     with pytest.raises(UserError, match="let rstar-eval evolve run on"):
         read_evolution(evolution_folder)
