@@ -8,7 +8,7 @@ from typing import Any
 
 from rstar_eval.leaderboards.experiments import Experiment, Model
 from rstar_eval.leaderboards.measure import Measurement, Needed, Run
-from rstar_eval.leaderboards.models import Models, NotHere
+from rstar_eval.leaderboards.models import DONE, Models, NotHere
 from rstar_eval.leaderboards.published import benchmarks, published_table
 from rstar_eval.training.config import preset as training_preset
 
@@ -109,7 +109,7 @@ def _say_evolution(seed: int, models: Models, plan: Plan) -> None:
 
 def _say_trainings(wanted: Needed, models: Models, plan: Plan) -> None:
     needed = {(seed, step) for seed, name in wanted.models for step in models.trainings(name)}
-    todo = sorted(one for one in needed if not (models.trained(one[1], one[0]) / "training.json").exists())
+    todo = sorted(one for one in needed if not (models.trained(one[1], one[0]) / DONE).exists())
     if todo:
         plan.lines += ["", "Trainings"]
     cost = models.preset.costs["train"]
@@ -142,7 +142,7 @@ def _say_run(run: Run, judges: frozenset[str], measurement: Measurement, plan: P
     each = _trajectory_tokens(run.task) if cost["tokens"] == "table9" else float(cost["tokens"])
     tokens = problems * count * each
     arithmetic = f"{problems:,} problems x {count} trajectories x {each:,.0f} tokens = {short(tokens)} tokens"
-    blocked = measurement.blocked(run, judges)
+    blocked = measurement.blocked(run)
     blocked = "" if models.needs_evolution(run.policy) or _to_be_trained(run, models) else blocked
     if model.hardware == "hosted":
         plan.hosted += tokens

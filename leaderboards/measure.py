@@ -158,7 +158,7 @@ class Measurement:
         wanted = self.problems(run.task)
         if sum(one.index < wanted for one in found.problems) < wanted:
             return None
-        if any(judges - set(one.judges) for one in found.problems):
+        if any(self.judges_here(run, judges) - set(one.judges) for one in found.problems):
             return None
         return found.first(self.limit)
 
@@ -199,12 +199,24 @@ class Measurement:
             self._hashes[key] = weights_hash(folder) if folder.is_dir() else ""
         return self._hashes[key]
 
-    def blocked(self, run: Run, judges: frozenset[str]) -> str:
+    def judges_here(self, run: Run, judges: frozenset[str]) -> frozenset[str]:
+        """Return those of a run's judges that can be used here."""
+        found = set()
+        for name in judges:
+            try:
+                self.models.reward(name, run.seed)
+                self.models.check_trained(name, run.seed)
+            except NotHere:  # the rows that need it are not run; the run's other rows are
+                continue
+            found.add(name)
+        return frozenset(found)
+
+    def blocked(self, run: Run) -> str:
         """Return why a run can't be made here ("": it can)."""
         try:
             self.config(run)
-            for name in judges:
-                self.models.reward(name, run.seed)
+            for name in filter(None, (run.policy, run.reward)):
+                self.models.check_trained(name, run.seed)
         except NotHere as error:
             return str(error)
         return ""
@@ -213,7 +225,7 @@ class Measurement:
         """Make every run that can be made and is not stored, with its judges' scores and its result. What is finished
         is kept whatever happens; the same call goes on. None if there was nothing to do."""
         todo = [run for run, judges in wanted.runs.items()
-                if self.stored(run, judges) is None and not self.blocked(run, judges)]  # fmt: skip
+                if self.stored(run, judges) is None and not self.blocked(run)]  # fmt: skip
         if not todo:
             return None
         count = min(self.workers, len(todo))
@@ -234,7 +246,7 @@ class Measurement:
             "judges": [
                 {"name": name, "reward": self.models.reward(name, run.seed),
                  "file": str(self.output / "judges" / run.key / f"{name}{SUFFIX}")}
-                for name in sorted(judges)
+                for name in sorted(self.judges_here(run, judges))
             ],
         }  # fmt: skip
 

@@ -18,6 +18,9 @@ from rstar_eval.training.datasets import latest, read_rows, write_rows
 from rstar_eval.training.evolve_config import EvolveConfig, evolve_preset
 from rstar_eval.training.evolve_jobs import Job
 
+DONE = "training.json"
+"""The file that a finished training leaves in its model's folder."""
+
 
 class NotHere(Exception):
     """A model can't be used in this reproduction; its text says why. The rows that need it are then not run."""
@@ -114,6 +117,11 @@ class Models:
         if not model.train or name in self.given:
             return []
         return [*(self.trainings(model.base) if model.base else []), name]
+
+    def check_trained(self, name: str, seed: int) -> None:
+        """NotHere if a model that the reproduction trains has not been trained."""
+        if self.model(name).train and name not in self.given and not (self.trained(name, seed) / DONE).exists():
+            raise NotHere(f"{name} was not trained")
 
     def training_job(self, name: str, seed: int) -> Job:
         """Return the job that trains a model, its rows written. NotHere if rows or base are missing."""

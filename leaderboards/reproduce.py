@@ -15,7 +15,7 @@ from rstar_eval.leaderboards.evolution import Evolution, read_evolution
 from rstar_eval.leaderboards.experiments import Experiment, experiment_ids, load_experiment, load_preset
 from rstar_eval.leaderboards.figures import draw, load_matplotlib
 from rstar_eval.leaderboards.measure import Measurement, Needed, needed, parse_only
-from rstar_eval.leaderboards.models import Models, NotHere
+from rstar_eval.leaderboards.models import DONE, Models, NotHere
 from rstar_eval.leaderboards.render import files, latex_document, print_table
 from rstar_eval.leaderboards.results import Results, write_evolution
 from rstar_eval.leaderboards.tables import Table, make_table
@@ -194,7 +194,7 @@ def _run(wanted: Needed, measurement: Measurement, console: Console) -> None:
     for level in sorted(set(depth.values())):
         trainings = []
         for seed, name in (step for step in steps if depth[step] == level):
-            if (models.trained(name, seed) / "training.json").exists():
+            if (models.trained(name, seed) / DONE).exists():
                 continue
             try:
                 trainings.append(_absolute(models.training_job(name, seed)))
@@ -207,7 +207,13 @@ def _run(wanted: Needed, measurement: Measurement, console: Console) -> None:
     for evolution in models.evolutions.values():
         write_evolution(output / "results", evolution)
     missing = [run for run, judges in wanted.runs.items() if measurement.stored(run, judges) is None]
-    blocked = {run: why for run in missing if (why := measurement.blocked(run, wanted.runs[run]))}
+    blocked = {run: why for run in missing if (why := measurement.blocked(run))}
+    for seed, name in dict.fromkeys((run.seed, name) for run, judges in wanted.runs.items() for name in judges):
+        try:
+            models.reward(name, seed)
+            models.check_trained(name, seed)
+        except NotHere as error:
+            console.print(f"not scored by {name}: {error}", markup=False, highlight=False, soft_wrap=True)
     for why in dict.fromkeys(blocked.values()):
         count = sum(one == why for one in blocked.values())
         console.print(f"not run: {count} runs: {why}", markup=False, highlight=False, soft_wrap=True)

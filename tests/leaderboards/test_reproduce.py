@@ -204,3 +204,22 @@ def test_pairs_of_options() -> None:
     for bad in (["a"], ["=b"], ["a="], ["a=1", "a=2"]):
         with pytest.raises(UserError, match="NAME=VALUE"):
             parse_pairs("--model", bad)
+
+
+def test_at_the_papers_preset_a_row_runs_when_its_model_is_there_and_says_why_when_not(
+    tmp_path: Path, shared_data: Path
+) -> None:
+    """The same command that somebody with GPUs gives, with a scripted model in the place of theirs."""
+    common = ["--preset", "paper", "--limit", "2", "--workers", "1", "--output", str(tmp_path / "out")]
+    common += ["--data-dir", str(shared_data / "benchmarks")]
+    done = reproduce("table5", *common, "--only", "gpt-4o/aime2024", "--model", "gpt-4o=scripted")
+    assert done.exit_code == 0, done.exception
+    rows = json.loads((tmp_path / "out" / "rendered" / "table5.json").read_text())["rows"]
+    (cell,) = (one for one in rows[0]["cells"] if one["column"] == "aime2024")
+    assert (cell["published"], cell["n"], cell["trajectories"]) == (9.3, 2, 1)
+    assert cell["agree"] in ("yes", "no")
+    row = "qwen2.5-math-7b-rstar-math-7b-slm-7b-ppm"
+    done = reproduce("table5", *common, "--only", f"{row}/aime2024")
+    assert done.exit_code == 0, done.exception
+    assert "rstar-7b: not trained: its training rows are not given (--data sft=FILE)" in done.stdout
+    assert "not run: 1 runs: rstar-7b was not trained" in done.stdout
