@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from rstar_eval.grading import tree
 from rstar_eval.grading.brackets import as_set
 from rstar_eval.grading.expressions import node_of
-from rstar_eval.grading.labels import is_label, label_of
+from rstar_eval.grading.labels import after_is, is_label, label_of
 from rstar_eval.grading.relations import solve_chain
 from rstar_eval.grading.scan import split
 from rstar_eval.grading.tokens import Token, spelled
@@ -71,6 +71,7 @@ def _sides(tokens: Sequence[Token]) -> tuple[list[str], list[Sequence[Token]]]:
 
 
 def _equality(sides: Sequence[Sequence[Token]], signs: Sequence[str], read: Read) -> Value | None:
+    sides = (after_is(sides[0]), *sides[1:])
     if any(sign == "equiv" for sign in signs):
         function = len(sides) == 2 and is_label(sides[0]) and sides[0][0].value in _FUNCTIONS
         return Labelled(label_of(sides[0]), read(sides[1])) if function else None

@@ -15,6 +15,7 @@ PREFIX = re.compile(
     r"(is|are|equals)?"
 )
 _DERIVATIVE = re.compile(r"\{d(?:\^(?:2|\{2\}))?[a-z]\}\{d[a-z](?:\^(?:2|\{2\}))?\}")
+_GLUED_SENTENCE = re.compile(r"[A-Z][a-z]{4,}(?:is|are)([a-z])")
 _FUNCTIONS = frozenset("fghFGH")
 
 
@@ -27,14 +28,17 @@ def is_label(tokens: Sequence[Token]) -> bool:
     parts = split(tokens, ":")
     if len(parts) > 1:
         return all(part and is_label(part) for part in parts)
-    if not tokens or len(tokens) > 14:
+    if not tokens or len(tokens) > 24:
         return False
     if tokens[0].value == "|" and tokens[-1].value == "|" and len(tokens) == 3:
         return tokens[1].kind == "name" and tokens[1].value.isupper()
     if enclosed(tokens) == "(":
         return all(
-            (len(piece) == 1 and piece[0].kind == "name") or _subscripted(piece) for piece in split(tokens[1:-1], ",")
+            (len(piece) == 1 and (piece[0].kind == "name" or piece[0].value == "ldots")) or _subscripted(piece)
+            for piece in split(tokens[1:-1], ",")
         )
+    if enclosed(tokens) == "[":
+        return len(tokens) == 3 and tokens[1].kind == "name" and tokens[1].value.isupper()  # the area [ABC]
     if tokens[0].value == "frac":
         top = tokens[1 : closing_index(tokens, 1) + 1]
         bottom = tokens[1 + len(top) :]
@@ -80,6 +84,16 @@ def _subscripted(tokens: Sequence[Token]) -> bool:
     if len(tokens) < 3 or tokens[0].kind != "name" or tokens[1].value != "_":
         return False
     return len(tokens) == 3 or enclosed(tokens[2:]) == "{"
+
+
+def after_is(tokens: Sequence[Token]) -> Sequence[Token]:
+    """The name at the end of a sentence (`The mode is x`, `Themodeisx`), or all tokens if they are no sentence."""
+    if len(tokens) == 1:
+        match = _GLUED_SENTENCE.fullmatch(tokens[0].value) if tokens[0].kind == "name" else None
+        return [Token("name", match[1])] if match else tokens
+    last = max((index for index, token in enumerate(tokens) if token.value in ("is", "are")), default=0)
+    sentence = last > 1 and all(token.kind == "name" for token in tokens[:last])
+    return tokens[last + 1 :] if sentence and is_label(tokens[last + 1 :]) else tokens
 
 
 def label_of(tokens: Sequence[Token]) -> str:

@@ -29,6 +29,7 @@ _SPACE = re.compile(r"[ \t\r\n]+")
 _TEXTUAL = re.compile(r"\\(?:begin|text|mbox|frac)")
 _MARKED = re.compile(r"[\\$*`~]|\{,\}")
 _DOLLARS = re.compile(r"(?<![\w\\])\$(?=\S)([^$]*?)(?<=[^\s\\])\$(?!\w)")
+_INLINE = re.compile(r"(?<!\\)\\\((.*?)(?<!\\)\\\)")
 _OVER = re.compile(r"\{([^{}]*)\\(over|choose)(?![a-z])([^{}]*)\}")
 _CHOOSE = re.compile(
     r"(?:\{\})?[\^_]\s*\{?(\d+|[a-z])\}?\s*C_\s*\{?(\d+|[a-z])\}?(?![\d\w])|(?<![A-Za-z\\])C_\{?(\d+)\}?\^\{?(\d+)\}?(?!\d)"
@@ -63,6 +64,8 @@ def normal_form(text: str) -> str:
     text = unwrap(text)
     if text.count("$") > 1:
         text = _DOLLARS.sub(r" \1 ", text)
+    if "\\(" in text:
+        text = _INLINE.sub(r" \1 ", text)
     if "\\" in text or "~" in text or "{,}" in text:
         text = _SIZES.sub("", _STYLES.sub("", text))
         text = _FRACTION.sub(r"\\frac", text)

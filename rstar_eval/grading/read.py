@@ -230,6 +230,11 @@ def _piece(tokens: Sequence[Token]) -> Value:
         relation = related(tokens, value_of)
         if relation is not None:
             return relation
+    said_twice = split(tokens, ":")
+    if len(said_twice) == 2 and any(token.value in RELATIONS for token in said_twice[0]) and enclosed(said_twice[1]):
+        options = tuple(value_of(part) for part in said_twice)  # 1 < x < 2 : (1, 2)
+        if all(as_set(option) for option in options):
+            return Either(options)
     side_by_side = _side_by_side(tokens)
     if len(side_by_side) > 1:
         return Items("list", tuple(value_of(piece) for piece in side_by_side))
