@@ -77,6 +77,9 @@ def reproduce(request: Request, console: Console) -> None:
         for text in make_plan(experiments, wanted, measurement, to_evolve).lines:
             console.print(text, markup=False, highlight=False, soft_wrap=True)
         return
+    if not request.render_only:
+        summary = make_plan(experiments, wanted, measurement, to_evolve).lines[-1]
+        console.print(f"{summary} (the whole plan: --dry-run)", markup=False, highlight=False, soft_wrap=True)
     if any(one.kind == "figure" for one in experiments):
         load_matplotlib()  # said before hours of measurement, not after them
     if not request.render_only:

@@ -94,7 +94,12 @@ def board(
     output: Annotated[Path, typer.Option(help="The site's folder; an earlier board in it is replaced.")] = Path(
         "board"
     ),
-    problems: Annotated[int, typer.Option(help="Problems of a run that get a page, the first ones.", min=0)] = 50,
+    problems: Annotated[
+        int | None,
+        typer.Option(
+            help="Problems of a run that get a page, the first ones.", min=0, show_default="all, to 5000 in sum"
+        ),
+    ] = None,
     serve: Annotated[bool, typer.Option("--serve", help="Serve it on this machine.", show_default="off")] = False,
     port: Annotated[int, typer.Option(help="With --serve: the port.")] = 8080,
     data_dir: Annotated[Path | None, _DATA_DIR] = None,

@@ -27,6 +27,10 @@ SITE = ".rstar-board"
 """Marks a folder as a board, so that no other folder is ever overwritten."""
 
 
+MANY = 5000
+"""Problem pages that a board has at most unless it is told otherwise: they take a minute and some hundred megabytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Board:
     """What was built: the site's first page, and how many entries, problem pages and trees are in it."""
@@ -41,16 +45,22 @@ def build_board(
     paths: Sequence[Path],
     output: Path,
     *,
-    problems: int = 50,
+    problems: int | None = None,
     data_dir: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Board:
     """Write the board of `paths` (run folders, reproductions, stored results) to `output`.
 
-    problems: of how many problems a run gets pages, the first of its task. UserError for a path that holds nothing to
+    problems: of how many problems a run gets pages, the first of its task (None: of all, or of fewer where all runs
+    together have more than MANY; `say` is told). UserError for a path that holds nothing to
     show, an output folder that holds something else, or a missing package (matplotlib).
     """
     entries = entries_of(paths)
+    total = sum(entry.n for entry in entries if entry.folder is not None)
+    if problems is None:
+        problems = total if total <= MANY else max(10, MANY // len(entries))
+        if total > MANY:
+            say(f"{total} problems: of each run the first {problems} get a page (--problems N for another number)")
     _begin(output)
     _assets(output / "assets")
     counts = [0, 0]
