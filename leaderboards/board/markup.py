@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterable, Sequence
 
 POLICY = (
@@ -20,6 +21,19 @@ def text(value: object) -> str:
     clean = "".join(c if c in "\t\n\r" or (c >= " " and not "\x7f" <= c <= "\x9f" and not "\ud800" <= c <= "\udfff")
                     else "\ufffd" for c in str(value))  # fmt: skip
     return html.escape(clean, quote=True)
+
+
+def mathematics(value: str) -> str:
+    """Return text in which mathematics between single dollars stands between \\( and \\) instead, so that sums of money
+    stay text: a formula begins and ends without a blank inside its dollars, and no digit follows it (Pandoc's rule).
+
+    >>> mathematics("for $5 and $7, $x^2$")
+    'for $5 and $7, \\\\(x^2\\\\)'
+    """
+    return _DOLLARS.sub(lambda found: f"\\({found.group(1)}\\)", value)
+
+
+_DOLLARS = re.compile(r"(?<![\\$])\$(?![\s$])([^$]*[^$\s\\])\$(?![\d$])")
 
 
 def script_data(name: str, value: object) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rstar_eval.leaderboards.board.entries import Entry, settings_text
-from rstar_eval.leaderboards.board.markup import badge, facts, page, table, text
+from rstar_eval.leaderboards.board.markup import badge, facts, mathematics, page, table, text
 from rstar_eval.leaderboards.render import column_title as heading_of
 from rstar_eval.leaderboards.render import grouped, measured_text, notes, published_number, row_title
 from rstar_eval.leaderboards.render import heading as title_of
@@ -261,7 +261,9 @@ def problem_page(
     if problem is None:
         parts.append("<p>The task's data is not here, so that question and reference answer can't be shown.</p>")
     else:
-        parts.append(f'<section class="question math"><h2>Question</h2><p>{text(problem.text)}</p></section>')
+        parts.append(
+            f'<section class="question math"><h2>Question</h2><p>{text(mathematics(problem.text))}</p></section>'
+        )
         parts.append(f'<p class="math">Reference answer: <span class="answer">{text(_math(problem.answer))}</span></p>')
     chosen = "none" if grade.answer is None else _math(grade.answer)
     parts.append(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rstar_eval.leaderboards.board.entries import Entry
-from rstar_eval.leaderboards.board.markup import page, script_data, text
+from rstar_eval.leaderboards.board.markup import mathematics, page, script_data, text
 from rstar_eval.problem import Problem
 from rstar_eval.records import GradeRecord
 
@@ -73,7 +73,7 @@ def tree_page(
     entry: Entry, problem: Problem | None, grade: GradeRecord, number: int, size: int, *, script: str, up: str
 ) -> str:
     """Return the viewer's page of one tree. script: file of its data beside the page; up: the problem's page."""
-    question = text(problem.text) if problem is not None else "The task's data is not here."
+    question = text(mathematics(problem.text)) if problem is not None else "The task's data is not here."
     answer = "none" if grade.answer is None else grade.answer
     body = f"""
 <p><a href="{up}">Problem {grade.index}</a> of run <a href="../../{entry.slug}.html">{text(entry.title)}</a>;

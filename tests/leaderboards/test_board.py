@@ -13,7 +13,7 @@ import pytest
 
 from rstar_eval.errors import UserError
 from rstar_eval.leaderboards.board.build import Board, build_board
-from rstar_eval.leaderboards.board.markup import script_data, text
+from rstar_eval.leaderboards.board.markup import mathematics, script_data, text
 from rstar_eval.leaderboards.board.tree_page import tree_data
 from rstar_eval.leaderboards.experiments import load_experiment
 
@@ -111,6 +111,20 @@ def test_script_data_can_not_end_its_script_and_comes_back_whole() -> None:
     assert written.isascii()
     assert json.loads(written[len("window.X = ") : -2]) == {"a": [HOSTILE, None, 1.5]}
     assert text("<a b=\"c\" d='e'>\x00") == "&lt;a b=&quot;c&quot; d=&#x27;e&#x27;&gt;\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("It costs $5 and $7.", "It costs $5 and $7."),
+        ("From $5-$7 a day", "From $5-$7 a day"),
+        ("If $x + 1 = 2$, find $x$.", r"If \(x + 1 = 2\), find \(x\)."),
+        ("Pay $20; let $n$ be odd", r"Pay $20; let \(n\) be odd"),
+        (r"a \$5 note and $$y$$", r"a \$5 note and $$y$$"),
+    ],
+)
+def test_mathematics_and_money_are_told_apart(given: str, expected: str) -> None:
+    assert mathematics(given) == expected
 
 
 def test_where_walks_went_back_is_in_the_trees_data() -> None:

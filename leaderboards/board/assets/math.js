@@ -5,7 +5,7 @@ document.addEventListener("DOMContentLoaded", () => {
     renderMathInElement(element, {
       delimiters: [
         { left: "$$", right: "$$", display: true }, { left: "\\[", right: "\\]", display: true },
-        { left: "\\(", right: "\\)", display: false }, { left: "$", right: "$", display: false },
+        { left: "\\(", right: "\\)", display: false },
       ],
       throwOnError: false, errorColor: "#b3261e", trust: false, maxExpand: 200, maxSize: 20, strict: "ignore",
     });
