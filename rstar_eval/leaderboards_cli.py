@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def reproduce(
-    what: Annotated[str, typer.Argument(help="table1 ... table10, figure3, figure5, figure7 or all.")],
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="table1 ... table10, figure3, figure5, figure7 or all.")],
     preset: Annotated[str, typer.Option(help="mini (two CPU cores) or paper (GPUs, hosted models).")] = "mini",
     rounds: Annotated[int, typer.Option(help="Rounds of self-evolution.")] = 4,
     only: Annotated[str | None, typer.Option(help="One cell: ROW, or ROW/COLUMN.", show_default="all")] = None,
