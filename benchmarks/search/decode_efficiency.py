@@ -283,13 +283,21 @@ def cpu_seconds() -> dict[str, float]:
         parents[pid] = int(fields[1])
         spent[pid] = (name if "python" not in name else line, (int(fields[11]) + int(fields[12])) / tick)
     totals: dict[str, float] = {}
+    engines: list[tuple[int, float]] = []
     for pid, (line, seconds) in spent.items():
         at = pid
         while at > 1 and at != os.getpid():
             at = parents.get(at, 0)
         if at == os.getpid():
-            kind = "this process" if pid == at else "engines" if "VLLM" in line or "spawn" in line else "sandbox"
-            totals[kind] = totals.get(kind, 0.0) + seconds
+            kind = "this process" if pid == at else "sandbox"
+            if "VLLM" in line or "spawn" in line:
+                engines.append((pid, seconds))
+            else:
+                totals[kind] = totals.get(kind, 0.0) + seconds
+    # The policy's engine is started first. With tensor parallelism each has further processes: then they are one sum.
+    named = ("policy engine", "reward engine") if len(engines) <= 2 else ("engines",) * len(engines)
+    for kind, (_, seconds) in zip(named, sorted(engines), strict=False):
+        totals[kind] = totals.get(kind, 0.0) + seconds
     return totals
 
 

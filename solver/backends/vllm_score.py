@@ -15,7 +15,7 @@ from typing import Any
 
 from rstar_eval.errors import UserError
 from rstar_eval.solver.backends.hf import check_folder
-from rstar_eval.solver.backends.vllm_keeper import DEFAULT_RESTARTS, EngineKeeper, Gate
+from rstar_eval.solver.backends.vllm_keeper import DEFAULT_RESTARTS, EngineKeeper, Gate, Waves
 from rstar_eval.solver.backends.vllm_settings import describe, read_settings
 from rstar_eval.solver.backends.vllm_start import check_installed, quiet, start
 from rstar_eval.solver.concurrent import together
@@ -24,6 +24,9 @@ from rstar_eval.solver.reward.spec import RewardSpec
 
 WAITING = 4
 """Open requests for each sequence that vLLM computes at a time, at most; the rest wait here."""
+REST = 0.1
+"""Seconds, at most, for which texts are gathered after the ones before them have been scored. A search that waits for
+scores leaves its place in the policy's batch to others."""
 
 
 class VLLMScoreEngine:
@@ -42,7 +45,7 @@ class VLLMScoreEngine:
         computed, of which the last is read. `outputs` is how many numbers an output must have."""
         self.context = context
         self._keeper, self._task, self._outputs, self._identity = keeper, task, outputs, identity
-        self._gate = Gate(parallel * WAITING)
+        self._gate, self._waves = Gate(parallel * WAITING), Waves(REST)
 
     async def logits(self, inputs: Sequence[ScoreInput]) -> list[list[list[float]]]:
         """Return the head's outputs for each input at each of its places (engines.ScoreEngine.logits)."""
@@ -51,7 +54,7 @@ class VLLMScoreEngine:
         return [[next(found) for _ in one.positions] for one in inputs]
 
     async def _output(self, tokens: tuple[int, ...]) -> list[float]:
-        async with self._gate.enter(1):
+        async with self._waves.enter(), self._gate.enter(1):
             answer = await self._keeper.ask(partial(self._request, list(tokens)))
         data = answer.outputs.data
         values = data[-1] if data.dim() == 2 else data

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -57,7 +57,13 @@ def judged_text(question: str, prefix: str, layout: str = "rstar") -> str:
 def judged_tokens(tokenizer: Any, question: str, prefix: str, layout: str = "rstar") -> list[int]:
     """Return the tokens of the text that a reward model judges: the whole text at once, with the tokenizer's own
     beginning-of-text token if it has one. Training and inference both call this."""
-    return [int(token) for token in tokenizer(judged_text(question, prefix, layout))["input_ids"]]
+    return judged_together(tokenizer, question, [prefix], layout)[0]
+
+
+def judged_together(tokenizer: Any, question: str, prefixes: Sequence[str], layout: str = "rstar") -> list[list[int]]:
+    """Return `judged_tokens` of each of several solution prefixes, in one call of the tokenizer, which costs less."""
+    encoded = tokenizer([judged_text(question, prefix, layout) for prefix in prefixes])["input_ids"] if prefixes else []
+    return [[int(token) for token in tokens] for tokens in encoded]
 
 
 def judged_solution(tokenizer: Any, question: str, prefix: str, layout: str = "rstar", skip: int = 0) -> list[int]:

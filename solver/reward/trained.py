@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from rstar_eval.errors import UserError
-from rstar_eval.solver.reward.card import SCALE, RewardCard, judged_solution, judged_tokens, read_card, value_of
+from rstar_eval.solver.reward.card import (
+    SCALE,
+    RewardCard,
+    judged_solution,
+    judged_together,
+    judged_tokens,
+    read_card,
+    value_of,
+)
 from rstar_eval.solver.reward.engines import Head, ScoreInput
 from rstar_eval.solver.reward.spec import RewardSpec
 from rstar_eval.solver.reward.steps import last_step_start
@@ -25,8 +33,8 @@ class LastToken:
 
     def inputs(self, question: str, texts: Sequence[str]) -> list[ScoreInput]:
         """Return the tokens of each text, read at the last one."""
-        encoded = [tuple(judged_tokens(self.tokenizer, question, text, self.card.layout)) for text in texts]
-        return [ScoreInput(tokens, (len(tokens) - 1,)) for tokens in encoded]
+        encoded = judged_together(self.tokenizer, question, texts, self.card.layout)
+        return [ScoreInput(tuple(tokens), (len(tokens) - 1,)) for tokens in encoded]
 
     def value(self, outputs: Sequence[Sequence[float]]) -> float:
         """Return tanh(v / scale) of the one output v."""

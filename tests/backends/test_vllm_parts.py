@@ -21,7 +21,7 @@ from rstar_eval.errors import BackendError, UserError
 from rstar_eval.solver.backends import parse_policy_spec
 from rstar_eval.solver.backends.vllm_child import VARIABLE, attend
 from rstar_eval.solver.backends.vllm_engine import _completion
-from rstar_eval.solver.backends.vllm_keeper import Gate
+from rstar_eval.solver.backends.vllm_keeper import Gate, Waves
 from rstar_eval.solver.backends.vllm_settings import lora_rank, parse_devices
 from rstar_eval.solver.backends.vllm_start import _reason
 from rstar_eval.solver.reward.spec import parse_reward_spec
@@ -112,6 +112,59 @@ def test_gate_takes_back_a_place_given_in_the_moment_of_cancelling() -> None:
         waiting.cancel()  # its turn has come, but it has not run yet
         await asyncio.gather(waiting, return_exceptions=True)
         assert gate.open == 0
+
+    asyncio.run(go())
+
+
+def test_waves_take_everybody_who_waits_and_rest_as_long_as_they_took() -> None:
+    async def go() -> None:
+        waves, loop, gone = Waves(1.0), asyncio.get_running_loop(), []
+
+        async def ask(name: str, seconds: float) -> None:
+            async with waves.enter():
+                gone.append((name, loop.time()))
+                await asyncio.sleep(seconds)
+
+        async def later(name: str) -> None:
+            await asyncio.sleep(0.02)
+            await ask(name, 0.0)
+
+        await asyncio.gather(ask("a", 0.1), ask("b", 0.05), later("c"), later("d"))
+        assert [name for name, _ in gone] == ["a", "b", "c", "d"]
+        begun = [moment for _, moment in gone]
+        assert begun[1] - begun[0] < 0.05  # one wave
+        assert begun[2] - begun[0] > 0.19  # the wave, and as long again
+        assert begun[3] - begun[2] < 0.05
+        await asyncio.sleep(0.05)
+        before = loop.time()
+        await ask("e", 0.0)  # nothing under way: at once
+        assert gone[-1][1] - before < 0.05
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_waves_go_on_when_some_of_them_are_cancelled(turns: int) -> None:
+    async def go() -> None:
+        waves = Waves(0.0)
+
+        async def ask() -> None:
+            async with waves.enter():
+                await asyncio.sleep(10)
+
+        tasks = [asyncio.create_task(ask()) for _ in range(5)]
+        for _ in range(turns):  # before they ask, while they wait, when the wave has just gone, in the wave
+            await asyncio.sleep(0)
+        late = asyncio.create_task(ask())
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+        late.cancel()
+        await asyncio.gather(late, return_exceptions=True)
+        async with asyncio.timeout(1):
+            async with waves.enter():
+                pass
 
     asyncio.run(go())
 

@@ -1,7 +1,8 @@
-"""Whole runs with policy and reward model on vLLM, whose engines are killed in the middle."""
+"""Whole runs of 200 problems with policy and reward model on vLLM, whose engines are killed in the middle."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -21,7 +22,7 @@ from rstar_eval.store import TRAJECTORIES, read_lines, read_manifest
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 SOLUTION = "<code>\nx = 3\n<end_of_step>\nprint(x + 4)\n<end_of_code>"
 ANSWER = "\n<output>7<end_of_output>\n<answer>It is \\boxed{7}.<end_of_answer>"
-PROBLEMS = 60
+PROBLEMS = 200
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def start(output: Path, models: tuple[Path, Path], restarts: int) -> subprocess.
     engine = f"kv_gib=0.25&parallel=16&restarts={restarts}"
     command = [
         *(sys.executable, "-m", "rstar_eval.cli", "--task", "mini_math", "--limit", str(PROBLEMS)),
-        *("--rollouts", "2", "--set", "candidates=3", "--set", "max_step_tokens=64", "--concurrency", "2"),
+        *("--rollouts", "2", "--set", "candidates=3", "--set", "max_step_tokens=64", "--concurrency", "8"),
         *("--policy", f"vllm:{models[0]}?format=rstar&ctx=1024&{engine}"),
         *("--reward", f"ppm:{models[1]}?engine=vllm&{engine}", "--output", str(output)),
     ]
@@ -90,7 +91,14 @@ def wait_for(output: Path, searches: int, process: subprocess.Popen[str]) -> Non
 
 
 def records(output: Path) -> dict[Any, Any]:
-    return {one["problem"]: comparable(one) for one in read_lines(output, TRAJECTORIES)}
+    stored = list(read_lines(output, TRAJECTORIES))
+    found = {one["problem"]: comparable(one) for one in stored}
+    assert len(found) == len(stored), "something was stored twice"
+    return found
+
+
+def tokens(output: Path) -> int:
+    return int(json.loads((output / "summary.json").read_text())["tasks"]["mini_math"]["tokens"])
 
 
 def test_run_whose_engines_are_killed_is_the_undisturbed_run(models: tuple[Path, Path], tmp_path: Path) -> None:
@@ -101,7 +109,7 @@ def test_run_whose_engines_are_killed_is_the_undisturbed_run(models: tuple[Path,
 
     output = tmp_path / "killed"
     process = start(output, models, 0)
-    wait_for(output, 10, process)
+    wait_for(output, 30, process)
     os.kill(engines(process)[0], signal.SIGKILL)
     text = finish(process, 2)
     assert text.rstrip().splitlines()[-1].startswith("error: ")
@@ -110,12 +118,14 @@ def test_run_whose_engines_are_killed_is_the_undisturbed_run(models: tuple[Path,
     assert not any(Path(f"/proc/{pid}").exists() for pid in engines_left(process))
 
     process = start(output, models, 1)
-    for searches in (25, 40):  # the policy's engine, then the older one of those that are left: the reward model's
+    for searches in (80, 140):  # the policy's engine, then the older one of those that are left: the reward model's
         wait_for(output, searches, process)
         os.kill(engines(process)[0], signal.SIGKILL)
     text = finish(process)
     assert "it is started again" in text
     assert records(output) == calm
+    spent = sum(one["budget"]["completion_tokens"] for one in calm.values())
+    assert tokens(output) == tokens(tmp_path / "calm") == spent > PROBLEMS
     assert [one["ended"] for one in read_manifest(output)["sessions"]] == ["failed", "finished"]
 
 
