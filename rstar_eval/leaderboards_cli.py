@@ -108,7 +108,7 @@ def board(
     from rstar_eval.leaderboards.board.build import build_board, serve_board
 
     known = (Path("runs"), *sorted(Path("reproduction").glob("*")), *sorted(Path("leaderboards/results").glob("*")))
-    folders = paths or [one for one in known if one.is_dir()]
+    folders = paths or [one for one in known if next(one.rglob("manifest.json"), next(one.rglob("*.jsonl.zst"), None))]
     if not folders:
         raise UserError("there are no runs here", "give run folders: rstar-eval board RUN...")
     made = build_board(
