@@ -1,7 +1,8 @@
 """Reference answers with many spellings each: those that are equal, and near-misses that differ.
 
-A line of spellings.jsonl: {"kind", "gold", "equal": [...], "different": [...]}. References are short answers of every
-kind of the conventions in docs/grading.md; the spellings are written by hand.
+A line: {"kind", "gold", "equal": [...], "different": [...]}. References are short answers of every kind of the
+conventions in docs/grading.md. spellings.jsonl is written by hand; unseen.jsonl holds the three batches that were
+measured at first sight (docs/grading.md), by hand and as sympy prints.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ import pytest
 
 from rstar_eval.grading import grade
 
-ROWS = [json.loads(line) for line in Path(__file__).with_name("spellings.jsonl").read_text().splitlines()]
+ROWS = [
+    json.loads(line)
+    for name in ("spellings.jsonl", "unseen.jsonl")
+    for line in Path(__file__).with_name(name).read_text().splitlines()
+]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[f"{row['kind']}: {row['gold']}" for row in ROWS])
