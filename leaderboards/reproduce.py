@@ -191,7 +191,8 @@ def _evolve(folder: Path, seed: int, request: Request, console: Console) -> None
 def _run(wanted: Needed, measurement: Measurement, console: Console) -> None:
     """Train and run what is missing, and store the results."""
     models, output = measurement.models, measurement.output
-    jobs = output / "jobs"
+    seeds = "-".join(str(seed) for seed in sorted({run.seed for run in wanted.runs}))
+    jobs = output / "jobs" / f"seeds-{seeds}"  # so that the seeds of one folder can be measured by several processes
     steps = dict.fromkeys((seed, step) for seed, name in wanted.models for step in models.trainings(name))
     depth = {step: len(models.trainings(step[1])) for step in steps}
     for level in sorted(set(depth.values())):
