@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -166,3 +167,27 @@ def test_a_board_is_made_anew_and_other_folders_are_left_alone(scripted_run: Pat
         build_board([scripted_run], tmp_path / "other")
     with pytest.raises(UserError, match="holds no run"):
         build_board([tmp_path / "other"], site)
+
+
+def test_a_board_is_served_on_this_machine_and_a_taken_port_is_one_line(board: Path) -> None:
+    import socket
+    import threading
+    from urllib.request import urlopen
+
+    from rstar_eval.leaderboards.board.build import serve_board
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    threading.Thread(target=serve_board, args=(board, port), daemon=True).start()
+    for _ in range(100):
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/index.html", timeout=5) as answer:
+                assert b"Leaderboard" in answer.read()
+            break
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    else:
+        pytest.fail("nothing was served")
+    with pytest.raises(UserError, match=f"can't listen on port {port}"):
+        serve_board(board, port)
