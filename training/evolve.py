@@ -184,7 +184,7 @@ class Evolution:
         folder = self._round(number)
         policy = self.config.policy(str(folder / "policy" if number else self.base_policy()))
         wide = self.config.system2
-        greedy = replace(wide, strategy="greedy", rollouts=1, trees=1, rollouts_per_trajectory=1, choose="auto")
+        greedy = self.config.greedy()
         majority = replace(wide, strategy="majority", trees=1, rollouts_per_trajectory=1, choose="auto")
         limit, purpose = self.config.system2_limit, ("evaluate", number)
         runs = [

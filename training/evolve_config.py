@@ -71,6 +71,10 @@ class EvolveConfig:
         """Return the plan of round `number` (1, 2, ...)."""
         return self.plans[min(number, len(self.plans)) - 1]
 
+    def greedy(self) -> SearchConfig:
+        """Return how pass@1 is measured."""
+        return replace(self.system2, strategy="greedy", rollouts=1, trees=1, rollouts_per_trajectory=1, choose="auto")
+
     def policy(self, folder: str) -> str:
         """Return the spec of the policy whose checkpoint lies in `folder`."""
         return f"{self.engine}:{folder}{self.policy_options}"

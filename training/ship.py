@@ -8,20 +8,29 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rstar_eval.config import RunConfig
 from rstar_eval.errors import UserError
+from rstar_eval.evaluate import evaluate
+from rstar_eval.serial import from_data
 from rstar_eval.training.evolve import round_figures
+from rstar_eval.training.evolve_config import EvolveConfig
+from rstar_eval.training.evolve_worker import LogProgress, write_json
+
+FIGURES = "figures.json"
+"""A shipped policy's pass@1, measured with the weights as they are shipped."""
 
 _KEPT = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "reward.json")
 _KINDS = {"ppm": "process preference model", "pqm": "process Q-value model", "orm": "outcome reward model"}
 
 
 def ship(evolution: Path, destination: Path) -> list[str]:
-    """Write the policies of every round (r0: the base) and the last round's reward models of the evolution in folder
-    `evolution` into `destination`, weights as float16; returns their names.
+    """Write the policies of every round (r0: the base), the PPMs of every round (ppm1, ...) and the last round's `pqm`
+    and `orm` of the evolution in folder `evolution` into `destination`, weights as float16; returns their names.
 
     UserError if the folder holds no evolution with a finished round.
     """
@@ -37,21 +46,39 @@ def ship(evolution: Path, destination: Path) -> list[str]:
     last = rounds[-1]["round"]
     folders = {f"r{one['round']}": evolution / f"round{one['round']}" / "policy" for one in rounds[1:]}
     folders["r0"] = Path(state["settings"]["base"] or evolution / "base" / "policy")
-    folders["ppm"] = evolution / f"round{last}" / "ppm"
+    folders |= {f"ppm{one['round']}": evolution / f"round{one['round']}" / "ppm" for one in rounds[1:]}
     if f"round{last}/judges" in state["stages"]:
         folders |= {kind: evolution / f"round{last}" / "judges" / kind for kind in ("pqm", "orm")}
     for name, folder in sorted(folders.items()):
         _copy(folder, destination / name)
-        card = model_card(name, state, rounds)
+        figures = None
+        if _kind(name) is None:
+            figures = measure(destination / name, from_data(EvolveConfig, state["settings"], "state.json"))
+            write_json(destination / name / FIGURES, figures)
+        card = model_card(name, state, rounds, figures)
         (destination / name / "README.md").write_text(card, encoding="utf-8")
     return sorted(folders)
 
 
-def model_card(name: str, state: Mapping[str, Any], rounds: list[dict[str, Any]]) -> str:
-    """Return a checkpoint's card: what it is, the command that makes it, its figures."""
+def measure(policy: Path, config: EvolveConfig, limit: int | None = None) -> dict[str, Any]:
+    """Return the pass@1 (greedy) of the checkpoint in folder `policy`: the task, how many of its first problems
+    (`limit`, else as many as the evolution took), and how many of them were right."""
+    limit = config.greedy_limit if limit is None else limit
+    run = RunConfig(tasks=(config.task,), limit=limit, policy=config.policy(str(policy)), search=config.greedy())
+    with tempfile.TemporaryDirectory() as folder:
+        figures = evaluate(run, Path(folder) / "run", LogProgress()).summary.tasks[0]
+    return {"task": config.task, "n": figures.n, "correct": figures.correct}
+
+
+def model_card(
+    name: str, state: Mapping[str, Any], rounds: list[dict[str, Any]], shipped: Mapping[str, Any] | None = None
+) -> str:
+    """Return a checkpoint's card: what it is, the command that makes it, its figures. shipped: of `measure`."""
     settings = state["settings"]
     seed, last = settings["seed"], rounds[-1]["round"]
-    what = f"the {_KINDS[name]} of round {last}" if name in _KINDS else f"the policy of round {name[1:]}"
+    kind = _kind(name)
+    of = int(name.removeprefix("ppm")) if kind == "ppm" else last
+    what = f"the policy of round {name[1:]}" if kind is None else f"the {_KINDS[kind]} of round {of}"
     if name == "r0":
         what = "the base policy (round 0), pretrained on scripted solutions with systematic mistakes"
     lines = [
@@ -63,10 +90,10 @@ def model_card(name: str, state: Mapping[str, Any], rounds: list[dict[str, Any]]
         "base was taught to fall for them, are design choices: the figures compare methods, not mathematics.",
         "",
     ]
-    if name in _KINDS:
-        stage = state["stages"][f"round{last}/{'train' if name == 'ppm' else 'judges'}"]
-        lines += [f"Measured on held-out problems: `{json.dumps(stage[name].get('held_out', {}))}`", ""]
-        if name == "ppm" and settings["ppm"]["head"] == "token_bilinear":
+    if kind is not None:
+        stage = state["stages"][f"round{of}/{'train' if kind == 'ppm' else 'judges'}"]
+        lines += [f"Measured on held-out problems: `{json.dumps(stage[kind].get('held_out', {}))}`", ""]
+        if kind == "ppm" and settings["ppm"]["head"] == "token_bilinear":
             lines += ["Its head sums a bilinear score over the tokens of a step; the paper's reads the last token.", ""]
     else:
         one = next(figures for figures in rounds if figures["round"] == int(name[1:]))
@@ -76,9 +103,16 @@ def model_card(name: str, state: Mapping[str, Any], rounds: list[dict[str, Any]]
             f" {one['pass1']['accuracy']:.3f}",
             f"(95 % interval {low:.3f} to {high:.3f}); by level: "
             + ", ".join(f"L{level} {share:.3f}" for level, share in one["pass1"]["levels"].items()),
-            "",
         ]
+        if shipped is not None:
+            lines.append(f"As shipped: {shipped['correct']} of {shipped['n']} right.")
+        lines.append("")
     return "\n".join([*lines, "MIT licence, part of rstar-eval.", ""])
+
+
+def _kind(name: str) -> str | None:
+    """Return which reward model a checkpoint's name says it is (None: it is a policy)."""
+    return next((kind for kind in _KINDS if name.startswith(kind)), None)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from rstar_eval.errors import UserError
 
 pytest.importorskip("torch")
 
+from rstar_eval.training.evolve_config import evolve_preset
 from rstar_eval.training.mini_base import bootstrap_rows, write_untrained
 from rstar_eval.training.ship import ship
 from rstar_eval.training.teacher import Author
@@ -60,7 +62,7 @@ def evolution(untrained: Path, tmp_path: Path) -> Path:
         for file in untrained.iterdir():
             (folder / place / file.name).write_bytes(file.read_bytes())
         (folder / place / "training.json").write_text("{}")
-    settings = {"name": "mini", "seed": 5, "base": "", "task": "mini_validation", "ppm": {"head": "token_bilinear"}}
+    settings = asdict(evolve_preset("mini", {"greedy_limit": 2}, seed=5))
     held = {"held_out": {"accuracy": 0.75}}
     stages = {
         "base": {}, "round0/evaluate": {"pass1": {**PASS1, "accuracy": 0.125}}, "round1/evaluate": {"pass1": PASS1},
@@ -74,8 +76,8 @@ def test_shipped_checkpoints_are_half_precision_with_cards(evolution: Path, untr
     import torch
     from safetensors.torch import load_file
 
-    assert ship(evolution, tmp_path / "out") == ["orm", "ppm", "pqm", "r0", "r1"]
-    for name in ("orm", "ppm", "pqm", "r0", "r1"):
+    assert ship(evolution, tmp_path / "out") == ["orm", "ppm1", "pqm", "r0", "r1"]
+    for name in ("orm", "ppm1", "pqm", "r0", "r1"):
         folder = tmp_path / "out" / name
         assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float16}
         assert sum(file.stat().st_size for file in folder.iterdir()) < 1_500_000
@@ -86,7 +88,12 @@ def test_shipped_checkpoints_are_half_precision_with_cards(evolution: Path, untr
         assert torch.allclose(tensor, shipped[key].float(), atol=1e-3)
     assert "0.250" in (tmp_path / "out/r1/README.md").read_text()
     assert "0.125" in (tmp_path / "out/r0/README.md").read_text()
-    assert '"accuracy": 0.75' in (tmp_path / "out/ppm/README.md").read_text()
+    assert json.loads((tmp_path / "out/r1/figures.json").read_text()) == {
+        "task": "mini_validation",
+        "n": 2,
+        "correct": 0,
+    }
+    assert '"accuracy": 0.75' in (tmp_path / "out/ppm1/README.md").read_text()
 
 
 def test_an_evolution_without_a_finished_round_is_not_shipped(evolution: Path, tmp_path: Path) -> None:
