@@ -170,7 +170,8 @@ def walk_tokens(nodes: Sequence[Mapping[str, Any]], walks: Sequence[int]) -> lis
 
 
 def clean_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a manifest without the places of one machine: of absolute paths the last three parts stay."""
+    """Return a manifest without the places of one machine: of absolute paths a file's name stays, or the
+    last three parts of a folder's."""
 
     def clean(value: object) -> Any:
         if isinstance(value, Mapping):
@@ -186,7 +187,8 @@ _PATH = re.compile(r"(?<![\w.:/@])/(?:[^\s/?:]+/)+[^\s/?:]+|(?<=:)/(?!/)(?:[^\s/
 
 
 def _shorten(found: re.Match[str]) -> str:
-    return "/".join(found.group().strip("/").split("/")[-3:])
+    parts = found.group().strip("/").split("/")
+    return parts[-1] if "." in parts[-1] else "/".join(parts[-3:])
 
 
 def write_scores(path: Path, scores: RunScores) -> None:
