@@ -39,9 +39,9 @@ def test_a_cell_is_measured_judged_stored_rendered_and_then_reused(evolution_fol
     assert first.exit_code == 0, first.exception
     assert "to do 1" in first.stdout
     (file,) = (output / "results" / "seed3").glob("*/mini_math.jsonl.zst")
-    assert file.parent.name == "r1+sample64"  # the policy of the one round is the final one
+    assert file.parent.name == "r1+sample128"  # the policy of the one round is the final one
     scores = read_scores(file)
-    assert [len(one.judges["orm"]) for one in scores.problems] == [64, 64]
+    assert [len(one.judges["orm"]) for one in scores.problems] == [128, 128]
     assert scores.config["candidates"] == 8  # the settings that the evolution evaluates with
     rendered = json.loads((output / "rendered" / "table8.json").read_text())
     cells = {row["id"]: row["cells"] for row in rendered["rows"]}
@@ -192,7 +192,7 @@ def test_what_cells_need_is_listed_once(tmp_path: Path) -> None:
     models = Models(load_preset("mini"), tmp_path, rounds=4)
     table, figure = load_experiment("table8", "mini"), load_experiment("figure3", "mini")
     both = needed([table, figure], models, [0])
-    samples = [run for run in both.runs if run.search == "sample64"]
+    samples = [run for run in both.runs if run.search == "sample128"]
     assert len(samples) == 3  # one a task, for eight rows and two curves
     assert both.runs[samples[0]] == {"orm", "pqm", "ppm4", "ppm-last-token"}
     only = needed([table], models, [0], parse_only("pqm/mini_aime", [table]))
