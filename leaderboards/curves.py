@@ -12,7 +12,7 @@ from rstar_eval.leaderboards.experiments import Experiment, Source
 from rstar_eval.leaderboards.results import Results
 from rstar_eval.leaderboards.scores import RunScores
 from rstar_eval.leaderboards.tables import POOLED
-from rstar_eval.leaderboards.values import curve_tokens, curve_values
+from rstar_eval.leaderboards.values import curve_tokens
 from rstar_eval.paired import holm
 
 
@@ -104,9 +104,8 @@ def _series(experiment: Experiment, panel: str, source: Source, results: Results
         values: list[dict[str, float]] = [{} for _ in xs]
         tokens, known, n = [0.0] * len(xs), True, 0
         for run in runs:
-            for problem, found in curve_values(run, own, xs, experiment.metric).items():
-                for place, value in enumerate(found):
-                    values[place][problem] = value
+            for place, found in enumerate(results.curve(run, own, xs, experiment.metric)):
+                values[place] |= found
             spent = curve_tokens(run, xs)
             known = known and spent is not None
             for place, each in enumerate(spent or []):

@@ -6,7 +6,7 @@ RESULTS/seed0/r4+ppm4+search64/TASK.jsonl.zst   a run's scores (scores.py)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +14,11 @@ from typing import Any
 
 from rstar_eval.errors import UserError
 from rstar_eval.leaderboards.evolution import Evolution
-from rstar_eval.leaderboards.experiments import Preset, Source
+from rstar_eval.leaderboards.experiments import Metric, Preset, Source
 from rstar_eval.leaderboards.measure import Run, run_by
 from rstar_eval.leaderboards.models import canonical_name
 from rstar_eval.leaderboards.scores import SUFFIX, RunScores, clean_manifest, read_lines, read_scores, write_lines
+from rstar_eval.leaderboards.values import curve_values
 
 EVOLUTION = "evolution" + SUFFIX
 
@@ -61,6 +62,7 @@ class Results:
     def __init__(self, folder: Path, preset: Preset, limit: int | None = None) -> None:
         self.folder, self.preset, self.limit = folder, preset, limit
         self._runs: dict[str, RunScores | None] = {}
+        self._curves: dict[tuple[int, Source, Metric], dict[int, dict[str, float]]] = {}
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:
@@ -88,6 +90,13 @@ class Results:
             self._runs[run.key] = read_scores(file).first(self.limit) if file.exists() else None
         return run, self._runs[run.key]
 
-    def run_files(self) -> list[Path]:
-        """Return the files of all runs, sorted."""
-        return sorted(one for one in self.folder.glob(f"seed*/*/*{SUFFIX}"))
+    def curve(self, run: RunScores, source: Source, ks: Sequence[int], metric: Metric) -> list[dict[str, float]]:
+        """Return for each k the value of each problem of a run that `run` gave (values.curve_values); what was computed
+        once is remembered."""
+        known = self._curves.setdefault((id(run), source, metric), {})
+        missing = [k for k in dict.fromkeys(ks) if k not in known]
+        if missing:
+            values = curve_values(run, source, missing, metric)
+            for place, k in enumerate(missing):
+                known[k] = {problem: found[place] for problem, found in values.items()}
+        return [known[k] for k in ks]
