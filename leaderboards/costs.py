@@ -152,9 +152,8 @@ def _say_run(run: Run, judges: frozenset[str], measurement: Measurement, plan: P
         arithmetic += f" / {rate:,.0f} a second and GPU = {hours:,.1f} GPU-hours"
         plan.hours += hours
     else:
-        seconds = (
-            problems * count * (float(cost["seconds"]) + len(judges) * float(preset.costs["judge"]["seconds"]) / 8)
-        )
+        judging = len(judges) * float(preset.costs["judge"]["seconds"])
+        seconds = problems * count * (float(cost["seconds"]) + judging)
         plan.hours += seconds / 3600
         arithmetic += f", about {seconds:,.0f} s"
     plan.runs += 1
