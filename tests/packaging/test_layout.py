@@ -36,3 +36,9 @@ def test_wheel_has_one_top_level_name_and_all_sources(tmp_path: Path) -> None:
         for path in [p for p in base.rglob("*") if p.suffix in {".py", ".yaml"} and "__pycache__" not in p.parts]:
             inside = path.relative_to(base) if folder == "rstar_eval" else Path(folder) / path.relative_to(base)
             assert f"rstar_eval/{inside.as_posix()}" in names, f"{path} is not in the wheel"
+    assets = REPOSITORY / "leaderboards" / "board" / "assets"
+    for path in [p for p in assets.rglob("*") if p.is_file()]:
+        assert f"rstar_eval/leaderboards/board/assets/{path.relative_to(assets).as_posix()}" in names
+    assert "rstar_eval/leaderboards/board/assets/katex/LICENSE" in names
+    assert "rstar_eval/leaderboards/results/schema.json" in names
+    assert not any(name.endswith(".jsonl.zst") for name in names)  # results belong to the repository, not the package
