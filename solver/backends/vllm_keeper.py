@@ -69,16 +69,16 @@ class Gate:
 
 
 class Waves:
-    """Lets requests through in waves: a wave goes once the one before it has ended and then rested for as long as it
-    took, at most `rest` seconds; it takes everybody who waits.
+    """Lets requests through in waves: a wave goes once the one before it has ended and `times` as long as it took has
+    passed, at most `rest` seconds; it takes everybody who waits.
 
     A network over few short texts costs nearly as much as over many, and an engine that takes each text as it comes
     keeps a core or a GPU busy that generation needs. Under light use nothing waits: a request that finds no wave and no
     rest goes at the loop's next turn.
     """
 
-    def __init__(self, rest: float) -> None:
-        self._rest = rest
+    def __init__(self, rest: float, times: float = 1.0) -> None:
+        self._rest, self._times = rest, times
         self._waiting: list[asyncio.Future[None]] = []
         self._inside = 0
         self._began = self._free_at = 0.0
@@ -118,7 +118,7 @@ class Waves:
         self._inside -= 1
         if not self._inside:
             now = asyncio.get_running_loop().time()
-            self._free_at = now + min(now - self._began, self._rest)
+            self._free_at = now + min(self._times * (now - self._began), self._rest)
             self._plan()
 
 

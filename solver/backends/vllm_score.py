@@ -24,9 +24,9 @@ from rstar_eval.solver.reward.spec import RewardSpec
 
 WAITING = 4
 """Open requests for each sequence that vLLM computes at a time, at most; the rest wait here."""
-REST = 0.1
-"""Seconds, at most, for which texts are gathered after the ones before them have been scored. A search that waits for
-scores leaves its place in the policy's batch to others."""
+REST, REST_TIMES = 0.3, 3.0
+"""Seconds, at most, for which texts are gathered after the ones before them have been scored, and in terms of the time
+that those took. A search that waits for scores leaves its place in the policy's batch to others."""
 
 
 class VLLMScoreEngine:
@@ -45,7 +45,7 @@ class VLLMScoreEngine:
         computed, of which the last is read. `outputs` is how many numbers an output must have."""
         self.context = context
         self._keeper, self._task, self._outputs, self._identity = keeper, task, outputs, identity
-        self._gate, self._waves = Gate(parallel * WAITING), Waves(REST)
+        self._gate, self._waves = Gate(parallel * WAITING), Waves(REST, REST_TIMES)
 
     async def logits(self, inputs: Sequence[ScoreInput]) -> list[list[list[float]]]:
         """Return the head's outputs for each input at each of its places (engines.ScoreEngine.logits)."""
@@ -102,11 +102,12 @@ async def start_scoring(spec: RewardSpec, path: Path, head: Head) -> VLLMScoreEn
     try:
         tasks = await running.get_supported_tasks()
         config = running.vllm_config
+        longest = int(config.model_config.max_model_len)
         return VLLMScoreEngine(
             keeper,
             "classify" if "classify" in tasks else "token_classify",
             head.outputs,
-            int(config.model_config.max_model_len),
+            min(spec.integer("max_tokens", longest), longest),
             int(config.scheduler_config.max_num_seqs),
             describe(settings, config),
         )
