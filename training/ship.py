@@ -17,14 +17,17 @@ from rstar_eval.config import RunConfig
 from rstar_eval.errors import UserError
 from rstar_eval.evaluate import evaluate
 from rstar_eval.serial import from_data
+from rstar_eval.tasks import load_task
 from rstar_eval.training.evolve import round_figures
 from rstar_eval.training.evolve_config import EvolveConfig
+from rstar_eval.training.evolve_figures import read_runs
 from rstar_eval.training.evolve_worker import LogProgress, write_json
 
 FIGURES = "figures.json"
-"""A shipped policy's pass@1, measured with the weights as they are shipped."""
+"""What a shipped policy does, greedily and searched with its round's PPM, measured with the weights as shipped."""
 
 _KEPT = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "reward.json")
+_WAYS = {"greedy": "greedy", "system2": "searched with its round's PPM ({} rollouts)"}
 _KINDS = {"ppm": "process preference model", "pqm": "process Q-value model", "orm": "outcome reward model"}
 
 
@@ -49,25 +52,36 @@ def ship(evolution: Path, destination: Path) -> list[str]:
     folders |= {f"ppm{one['round']}": evolution / f"round{one['round']}" / "ppm" for one in rounds[1:]}
     if f"round{last}/judges" in state["stages"]:
         folders |= {kind: evolution / f"round{last}" / "judges" / kind for kind in ("pqm", "orm")}
-    for name, folder in sorted(folders.items()):
+    config = from_data(EvolveConfig, state["settings"], "state.json")
+    for name, folder in sorted(folders.items()):  # reward models come first: policies are searched with them
         _copy(folder, destination / name)
         figures = None
         if _kind(name) is None:
-            figures = measure(destination / name, from_data(EvolveConfig, state["settings"], "state.json"))
+            figures = {"greedy": measure(destination / name, config, config.greedy_limit)}
+            if int(name[1:]):
+                reward = config.reward("ppm", str(destination / f"ppm{name[1:]}"))
+                figures["system2"] = measure(destination / name, config, config.system2_limit, reward)
             write_json(destination / name / FIGURES, figures)
         card = model_card(name, state, rounds, figures)
         (destination / name / "README.md").write_text(card, encoding="utf-8")
     return sorted(folders)
 
 
-def measure(policy: Path, config: EvolveConfig, limit: int | None = None) -> dict[str, Any]:
-    """Return the pass@1 (greedy) of the checkpoint in folder `policy`: the task, how many of its first problems
-    (`limit`, else as many as the evolution took), and how many of them were right."""
-    limit = config.greedy_limit if limit is None else limit
-    run = RunConfig(tasks=(config.task,), limit=limit, policy=config.policy(str(policy)), search=config.greedy())
+def measure(policy: Path, config: EvolveConfig, limit: int, reward: str | None = None) -> dict[str, Any]:
+    """Return how a policy does on the first `limit` problems of the evolution's task: `task`, `n`, `correct`, and
+    `verdicts`, a 1 or 0 for each problem in order.
+
+    Without `reward` greedily (pass@1), else by the evolution's search with the reward model of this spec.
+    """
+    search = config.greedy() if reward is None else config.system2
+    spec = config.policy(str(policy))
+    run = RunConfig(tasks=(config.task,), limit=limit, policy=spec, reward=reward, search=search)
     with tempfile.TemporaryDirectory() as folder:
-        figures = evaluate(run, Path(folder) / "run", LogProgress()).summary.tasks[0]
-    return {"task": config.task, "n": figures.n, "correct": figures.correct}
+        store = evaluate(run, Path(folder) / "run", LogProgress()).path
+        grades = read_runs([store]).grades
+    asked = load_task(config.task).problems[:limit]
+    verdicts = "".join(str(int(grades[problem.id].outcome == "correct")) for problem in asked)
+    return {"task": config.task, "n": len(verdicts), "correct": verdicts.count("1"), "verdicts": verdicts}
 
 
 def model_card(
@@ -104,8 +118,9 @@ def model_card(
             f"(95 % interval {low:.3f} to {high:.3f}); by level: "
             + ", ".join(f"L{level} {share:.3f}" for level, share in one["pass1"]["levels"].items()),
         ]
-        if shipped is not None:
-            lines.append(f"As shipped: {shipped['correct']} of {shipped['n']} right.")
+        for way, figure in (shipped or {}).items():
+            how = _WAYS[way].format(settings["system2"]["rollouts"])
+            lines.append(f"As shipped, {how}: {figure['correct']} of {figure['n']} right.")
         lines.append("")
     return "\n".join([*lines, "MIT licence, part of rstar-eval.", ""])
 

@@ -13,10 +13,13 @@ from rstar_eval.errors import UserError
 
 pytest.importorskip("torch")
 
+from rstar_eval.solver.formats.rstar import prompt_text
 from rstar_eval.training.evolve_config import evolve_preset
 from rstar_eval.training.mini_base import bootstrap_rows, write_untrained
+from rstar_eval.training.rows import PairRow, Provenance
 from rstar_eval.training.ship import ship
 from rstar_eval.training.teacher import Author
+from rstar_eval.training.train import preset, train
 
 PASS1 = {"n": 400, "accuracy": 0.25, "interval": [0.21, 0.295], "levels": {"1": 0.5, "2": 0.1}, "tokens": 9}
 
@@ -53,16 +56,24 @@ def test_bootstrap_rows_avoid_the_pool_and_say_where_they_come_from() -> None:
     assert all(row.response.startswith("<code>\n# Find") for row in rows)
 
 
+@pytest.fixture(scope="module")
+def judge(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PPM after one step of training."""
+    row = PairRow(prompt_text("How many?"), "<code>\na = 1\n", "<code>\na = 2\n", 1, 1, source=Provenance(problem="0"))
+    output = tmp_path_factory.mktemp("judge") / "ppm"
+    return train("ppm", [row], untrained, output, preset("mini", "ppm", max_steps=1)).path
+
+
 @pytest.fixture
-def evolution(untrained: Path, tmp_path: Path) -> Path:
+def evolution(untrained: Path, judge: Path, tmp_path: Path) -> Path:
     """A folder that looks like a finished evolution of one round, with an untrained model in every place."""
     folder = tmp_path / "evolution"
     for place in ("base/policy", "round1/policy", "round1/ppm", "round1/judges/pqm", "round1/judges/orm"):
         (folder / place).mkdir(parents=True)
-        for file in untrained.iterdir():
+        for file in (judge if place.endswith("ppm") else untrained).glob("*.*"):
             (folder / place / file.name).write_bytes(file.read_bytes())
         (folder / place / "training.json").write_text("{}")
-    settings = asdict(evolve_preset("mini", {"greedy_limit": 2}, seed=5))
+    settings = asdict(evolve_preset("mini", {"greedy_limit": 2, "system2_limit": 2}, seed=5))
     held = {"held_out": {"accuracy": 0.75}}
     stages = {
         "base": {}, "round0/evaluate": {"pass1": {**PASS1, "accuracy": 0.125}}, "round1/evaluate": {"pass1": PASS1},
@@ -88,11 +99,9 @@ def test_shipped_checkpoints_are_half_precision_with_cards(evolution: Path, untr
         assert torch.allclose(tensor, shipped[key].float(), atol=1e-3)
     assert "0.250" in (tmp_path / "out/r1/README.md").read_text()
     assert "0.125" in (tmp_path / "out/r0/README.md").read_text()
-    assert json.loads((tmp_path / "out/r1/figures.json").read_text()) == {
-        "task": "mini_validation",
-        "n": 2,
-        "correct": 0,
-    }
+    none_right = {"task": "mini_validation", "n": 2, "correct": 0, "verdicts": "00"}
+    figures = {name: json.loads((tmp_path / f"out/{name}/figures.json").read_text()) for name in ("r0", "r1")}
+    assert figures == {"r0": {"greedy": none_right}, "r1": {"greedy": none_right, "system2": none_right}}
     assert '"accuracy": 0.75' in (tmp_path / "out/ppm1/README.md").read_text()
 
 
