@@ -54,6 +54,7 @@ def test_a_cell_is_measured_judged_stored_rendered_and_then_reused(evolution_fol
     assert file.stat().st_mtime_ns == stored
 
 
+@pytest.mark.slow
 def test_a_larger_limit_goes_on_with_what_is_there(evolution_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     for limit in ("1", "2"):
