@@ -273,6 +273,7 @@ def print_table(table: Table, console: Console) -> None:
     """Print the measured columns of a table in the terminal; columns that were not run are named below it."""
     from rich import box
     from rich.table import Table as Grid
+    from rich.text import Text
 
     unit = table.experiment.unit
     shown = [name for name in table.columns if any(table.cell(row.id, name).measured is not None for row in
@@ -281,18 +282,18 @@ def print_table(table: Table, console: Console) -> None:
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     grid.add_column("")
     for column in shown:
-        grid.add_column(column_title(table, column), justify="right")
+        grid.add_column(Text(column_title(table, column).replace(" (", "\n(")), justify="right")
     for group, row in grouped(table.experiment.rows):
         if group:
-            grid.add_row(f"[italic]{group}[/italic]")
+            grid.add_row(Text(group, style="italic"))
         cells = []
         for column in shown:
             cell = table.cell(row.id, column)
             mark = f" {cell.agree}" if cell.agree in ("yes", "no", "open") else ""
             here = measured_text(cell, unit).replace(" [", f"{mark}\n[")
             cells.append(f"{published_number(cell.published, unit)}\n{here}")
-        grid.add_row(row_title(row), *cells)
-    console.print(grid, markup=False, highlight=False)
+        grid.add_row(Text(row_title(row)), *(Text(cell, justify="right") for cell in cells))
+    console.print(grid, highlight=False)
     console.print("Each cell: published, below it measured and agreement, below it the 95 % interval.", highlight=False)
     for text in notes(table)[1:]:
         console.print(text, markup=False, highlight=False)

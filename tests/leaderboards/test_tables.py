@@ -17,7 +17,15 @@ from rstar_eval.leaderboards.figure_text import markdown as figure_markdown
 from rstar_eval.leaderboards.figures import draw
 from rstar_eval.leaderboards.published import published_table
 from rstar_eval.leaderboards.render import csv as csv_text
-from rstar_eval.leaderboards.render import files, latex, latex_document, markdown, published_number, tex_escape
+from rstar_eval.leaderboards.render import (
+    files,
+    latex,
+    latex_document,
+    markdown,
+    print_table,
+    published_number,
+    tex_escape,
+)
 from rstar_eval.leaderboards.results import Results
 from rstar_eval.leaderboards.tables import POOLED, make_table
 
@@ -142,3 +150,19 @@ def test_latex_is_escaped_and_balanced(tmp_path: Path) -> None:
         rows = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
         assert all(line.replace(r"\&", "").count("&") == columns - 1 for line in rows)
     assert r"\input{table5}" in latex_document(["table5"])
+
+
+def test_the_terminal_shows_groups_rows_and_what_was_not_run(made_up_results: Callable[..., Path]) -> None:
+    from rich.console import Console
+
+    experiment = load_experiment("table7", "mini")
+    table = make_table(experiment, Results(made_up_results([experiment], problems=4), load_preset("mini")))
+    output = io.StringIO()
+    print_table(table, Console(width=80, file=output))
+    shown = output.getvalue()
+    assert "all tasks" in shown
+    assert "Self-generation" in shown
+    assert "[italic]" not in shown
+    assert "78.4" in shown
+    assert "not run" in shown
+    assert "Not run here: AMC 2023" in shown
