@@ -29,10 +29,10 @@ from rstar_eval.tasks.mini.relations import RELATIONS, Relation, compiled
 from rstar_eval.tasks.spec import Generator
 
 PINNED = {
-    "mini_math": "714d7f6ebdc105b5bbea8493079bca601fb54de3cfdd5a3768e9057abe923054",
-    "mini_aime": "f8ddac3d3bde66b4387eed0dca473a63e7f166c0cfdaeec4226152befbaf14e2",
-    "mini_olympiad": "6c4e46f9db09edd6402d2ffbfe2d3bd7650406e09b76376eeca9762bf265117f",
-    "mini_validation": "3e5358fe1e1c388d15235f8f82c64829ea85823646b521bf0638a50fd109fddb",
+    "mini_math": "9f8b46132ce1545c77e1ecb7ff0a72b9931e4b5725695a010c68d0474e90cf80",
+    "mini_aime": "4334cd357bcaa614cde033eb63a7875a9594ccd4a2e2974472a34bc8225ad80d",
+    "mini_olympiad": "45f7a8c71ab3aaef78583a4a53458b91838b2c2f0f4c3c25e08b5bf50922bd4f",
+    "mini_validation": "72701726ea9a3c0ef076826e4ea6f90cf2f6c7d3b8d76d53cb3e71428f51235f",
 }
 ITEMS = {level: generate("validation", level, 150, 5) for level in LEVELS}
 ALL = [item for items in ITEMS.values() for item in items]

@@ -66,8 +66,8 @@ def test_rarer_traps_are_misread_more_often() -> None:
     share = {tier: right[tier] / seen[tier] for tier in seen}
     assert share["plain"] == 1.0
     assert 0.27 < share["A"] < 0.47
-    assert 0.02 < share["B"] < 0.15
-    assert share["C"] < 0.06
+    assert 0.05 < share["B"] < 0.16
+    assert 0.01 < share["C"] < 0.1
 
 
 def test_slips_are_wrong_steps_that_run() -> None:
