@@ -31,6 +31,8 @@ _BARE = "model.safetensors"
 class StepTrainer(Trainer):  # type: ignore[misc]
     """Takes whole planned batches; its losses are normalised over an optimizer step, on all devices together."""
 
+    optimizer: Any
+
     def __init__(self, kind: TrainKind, config: TrainConfig, **given: Any) -> None:
         super().__init__(**given)
         self._kind, self._config = kind, config
