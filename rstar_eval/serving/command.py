@@ -91,6 +91,7 @@ async def _serve(service: Service, server: uvicorn.Server, listener: socket.sock
     """Load the models, then answer until SIGINT or SIGTERM; requests under way get ten seconds to end."""
     try:
         await service.start()
+        listener.listen(128)  # before it is said: a client that reads the line may connect at once
         typer.echo(f"listening on {url}", err=True)
         await server.serve(sockets=[listener])
     finally:
