@@ -105,7 +105,8 @@ def visit(browser: Any, site: Path) -> Iterator[Any]:
 
 CONTRAST = """() => {
   const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
-  const light = ([r, g, b]) => { const f = (c) => { c /= 255; return c <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4; };
+  const light = ([r, g, b]) => {
+    const f = (c) => { c /= 255; return c <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4; };
     return .2126 * f(r) + .7152 * f(g) + .0722 * f(b); };
   const ground = (element) => { for (let at = element; at; at = at.parentElement) {
     const colour = parse(getComputedStyle(at).backgroundColor); if (colour.length < 4 || colour[3] > 0) return colour; }
