@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -97,26 +98,28 @@ class Unprivileged:
 
 
 @pytest.fixture(scope="session")
-def unprivileged(tmp_path_factory: pytest.TempPathFactory) -> Unprivileged:
+def unprivileged() -> Iterator[Unprivileged]:
     """A way to run as nobody, or skip: it takes root, setpriv, and a Python of this version that nobody may execute."""
     if os.getuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("needs root and setpriv, to become an unprivileged user")
-    folder = tmp_path_factory.mktemp("as_nobody")
+    # Not in pytest's own folder: every pytest that starts on the machine takes the others' right to enter it away.
+    folder = Path(tempfile.mkdtemp(prefix="rstar-eval-as-nobody-"))
     package = folder / "rstar_eval"
     package.mkdir()
     for item in (REPOSITORY / "rstar_eval").iterdir():
         (package / item.name).symlink_to(item)
     for name in FOLDERS:
         (package / name).symlink_to(REPOSITORY / name)
-    for path in (folder, package, *folder.parents):
-        if path.owner() == "root" and "pytest" in path.name:
-            path.chmod(0o755)
     folder.chmod(0o755)
     version = f"python3.{sys.version_info.minor}"
     # The first exec still has root's right of way, so ask whether the program can start itself once more.
     probe = "import subprocess, sys, scipy, rstar_eval.solver.executor\nsubprocess.check_call([sys.executable, '-V'])"
-    for python in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
-        made = Unprivileged(python, folder)
-        if Path(python).exists() and made.run(probe).returncode == 0:
-            return made
-    pytest.skip(f"no {version} that the user nobody can execute with these packages")
+    try:
+        for python in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
+            made = Unprivileged(python, folder)
+            if Path(python).exists() and made.run(probe).returncode == 0:
+                yield made
+                return
+        pytest.skip(f"no {version} that the user nobody can execute with these packages")
+    finally:
+        shutil.rmtree(folder)
