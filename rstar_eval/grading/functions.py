@@ -128,6 +128,8 @@ def _factorial(values: list[Any], point: Point) -> Any:
 def _factorial2(values: list[Any], point: Point) -> Any:
     if abs(values[0]) > _GAMMA_CAP:
         raise LimitExceeded("magnitude")
+    if point.context.im(values[0]):  # its formula has a power with an exponent of the size of exp(pi * im)
+        raise Unsupported("double factorial of a number that is not real")
     return point.context.fac2(values[0])
 
 
