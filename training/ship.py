@@ -98,7 +98,8 @@ def model_card(
     lines = [
         f"# Miniature of rStar-Math: {what}",
         "",
-        f"Made by `rstar-eval evolve --preset {settings['name']} --output DIR --seed {seed} --rounds {last}`,",
+        f"Made by `rstar-eval evolve --preset {settings['name']} --output DIR --seed {seed} --rounds {last}"
+        f" --set workers={settings['workers']}`,",
         "stored as float16. Qwen2 architecture, about 0.6 million parameters, step format `rstar`. It solves the",
         "generated word problems of the mini world, nothing else. How often these hold traps, and how often the",
         "base was taught to fall for them, are design choices: the figures compare methods, not mathematics.",
