@@ -149,7 +149,7 @@ def _less(left: Node, right: Node) -> int | None:
         return 0 if left == right else None
     if one in (float("inf"), float("-inf")) or other in (float("inf"), float("-inf")):
         return int(one > other) - int(one < other)
-    if abs(one - other) <= 2.0**-150 * max(abs(one), abs(other)):
+    if abs(one - other) * 2**150 <= max(abs(one), abs(other)):  # no floats here: an integer may be beyond them
         return 0
     return -1 if one < other else 1
 

@@ -46,6 +46,11 @@ def test_the_partition_does_not_depend_on_the_order(answers: list[str]) -> None:
     assert list(dict.fromkeys(classes)) == list(range(len(WAYS)))
 
 
+def test_an_end_beyond_the_floats_is_placed_exactly() -> None:
+    """Found by the fuzz: comparing two ends raised OverflowError."""
+    assert group_answers([r"1e400\nex", r"x\ne 10^{400}", r"x\neq 5"], symbolic=False) == [0, 0, 1]
+
+
 def test_in_a_vote_a_percentage_joins_its_number_only() -> None:
     assert group_answers([r"25\%", "0.25", "25"]) == [0, 1, 0]
 
