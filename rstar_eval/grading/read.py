@@ -222,6 +222,8 @@ def _strip(tokens: Sequence[Token]) -> Sequence[Token]:
 def _piece(tokens: Sequence[Token]) -> Value:
     """Read tokens without a joining word or comma outside of brackets."""
     tokens = _strip(tokens)
+    if not tokens:  # a second phrase held all that was left: `= the answer is =`
+        return Words("")
     if tokens[0].value == "begin" or (tokens[0].value == r"\{" and tokens[1:] and tokens[1].value == "begin"):
         rows = system_of(tokens)
         if rows:

@@ -46,6 +46,11 @@ def test_the_partition_does_not_depend_on_the_order(answers: list[str]) -> None:
     assert list(dict.fromkeys(classes)) == list(range(len(WAYS)))
 
 
+def test_a_phrase_without_an_answer_is_a_class_of_its_own() -> None:
+    """Found by the fuzz: it raised IndexError."""
+    assert group_answers(["", "= the answer is =", "5"], symbolic=False) == [0, 1, 2]
+
+
 def test_an_end_beyond_the_floats_is_placed_exactly() -> None:
     """Found by the fuzz: comparing two ends raised OverflowError."""
     assert group_answers([r"1e400\nex", r"x\ne 10^{400}", r"x\neq 5"], symbolic=False) == [0, 0, 1]
