@@ -19,14 +19,14 @@ AT_ONCE = 32
 
 def measure_runs(job: dict[str, Any]) -> None:
     """Do the runs of the job one after the other: each as the main job would, then its judges, then its result."""
-    from rstar_eval.evaluate import evaluate
+    from rstar_eval.evaluation import run_config
     from rstar_eval.leaderboards.scores import read_lines, scores_of_run, write_scores
 
     for run in job["runs"]:
         print(f"{run['folder']}", flush=True)
         folder, config = Path(run["folder"]), from_data(RunConfig, run["config"], "job")
         (task,) = config.tasks
-        if evaluate(config, folder, LogProgress()).stopped:
+        if run_config(config, folder, LogProgress()).stopped:
             raise KeyboardInterrupt
         judges = {}
         for judge in run["judges"]:

@@ -133,7 +133,7 @@ def run(
         return
     from rstar_eval.config import build_config, load_config_file, load_preset, parse_settings
     from rstar_eval.defaults import task_settings
-    from rstar_eval.evaluate import evaluate
+    from rstar_eval.evaluation import run_config
     from rstar_eval.progress import make_progress
     from rstar_eval.report import print_summary
 
@@ -144,7 +144,7 @@ def run(
         flags,
     )
     values = build_config(task_settings(*layers), *layers)
-    outcome = evaluate(values, output, make_progress(terminal(error=True)))
+    outcome = run_config(values, output, make_progress(terminal(error=True)))
     print_summary(outcome.summary, terminal(error=as_json))
     if as_json:
         typer.echo(json.dumps(outcome.summary.machine()))

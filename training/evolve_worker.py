@@ -76,7 +76,7 @@ def _search_shard(run: dict[str, Any], shard: int, shards: int) -> None:
     """Search the problems of a shard. With `training` the searches are told the outcome of their answers."""
     import asyncio
 
-    from rstar_eval.evaluate import run_problems
+    from rstar_eval.evaluation import run_problems
     from rstar_eval.runner import TaskRun
 
     problems = read_problems(Path(run["problems"]))

@@ -15,7 +15,7 @@ from typing import Any
 
 from rstar_eval.config import RunConfig
 from rstar_eval.errors import UserError
-from rstar_eval.evaluate import evaluate
+from rstar_eval.evaluation import run_config
 from rstar_eval.serial import from_data
 from rstar_eval.tasks import load_task
 from rstar_eval.training.evolve import round_figures
@@ -77,7 +77,7 @@ def measure(policy: Path, config: EvolveConfig, limit: int, reward: str | None =
     spec = config.policy(str(policy))
     run = RunConfig(tasks=(config.task,), limit=limit, policy=spec, reward=reward, search=search)
     with tempfile.TemporaryDirectory() as folder:
-        store = evaluate(run, Path(folder) / "run", LogProgress()).path
+        store = run_config(run, Path(folder) / "run", LogProgress()).path
         grades = read_runs([store]).grades
     asked = load_task(config.task).problems[:limit]
     verdicts = "".join(str(int(grades[problem.id].outcome == "correct")) for problem in asked)

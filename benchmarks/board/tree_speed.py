@@ -17,7 +17,7 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from rstar_eval.config import build_config
-from rstar_eval.evaluate import evaluate
+from rstar_eval.evaluation import run_config
 from rstar_eval.leaderboards.board.build import build_board
 from rstar_eval.leaderboards.board.tree_page import tree_data, tree_script
 from rstar_eval.training.evolve_worker import LogProgress
@@ -48,7 +48,7 @@ def main(size: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run, site = Path(folder) / "run", Path(folder) / "site"
         settings = {"tasks": "mini_math", "limit": 1, "policy": "scripted", "rollouts": 4, "keep_trees": True}
-        evaluate(build_config(settings), run, LogProgress())
+        run_config(build_config(settings), run, LogProgress())
         build_board([run], site)
         measure(site, size)
 

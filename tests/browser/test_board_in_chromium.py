@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rstar_eval.config import build_config
-from rstar_eval.evaluate import evaluate
+from rstar_eval.evaluation import run_config
 from rstar_eval.leaderboards.board.build import build_board
 from rstar_eval.leaderboards.board.tree_page import tree_data, tree_script
 from rstar_eval.training.evolve_worker import LogProgress
@@ -42,7 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "rollouts": 8,
         "candidates": 4,
     }
-    evaluate(build_config({**settings, "keep_trees": True}), folder / "run", LogProgress())
+    run_config(build_config({**settings, "keep_trees": True}), folder / "run", LogProgress())
     log = folder / "run" / "trajectories.jsonl"
     hostile = json.dumps(HOSTILE)[1:-1].replace("\\", "\\\\")
     log.write_text(re.sub(r'"(code|output|text)":"', rf'"\g<1>":"{hostile}', log.read_text()))

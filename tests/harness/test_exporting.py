@@ -11,7 +11,7 @@ import pytest
 from rstar_eval.cli import app
 from rstar_eval.config import build_config
 from rstar_eval.errors import UserError
-from rstar_eval.evaluate import evaluate
+from rstar_eval.evaluation import run_config
 from rstar_eval.exporting import export
 from rstar_eval.progress import make_progress
 from rstar_eval.records import read_log
@@ -25,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     path = tmp_path_factory.mktemp("runs") / "run"
     config = build_config({"tasks": "mini_math", "policy": "scripted", "rollouts": 3, "limit": 4})
-    evaluate(config, path, make_progress(Console(quiet=True)))
+    run_config(config, path, make_progress(Console(quiet=True)))
     return path
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rstar_eval.config import build_config
 from rstar_eval.errors import UserError
-from rstar_eval.evaluate import evaluate
+from rstar_eval.evaluation import run_config
 from rstar_eval.progress import LineProgress
 from rstar_eval.solver.backends import make_policy
 from rstar_eval.solver.config import SearchConfig
@@ -34,7 +34,7 @@ def quiet() -> LineProgress:
 
 
 def evaluated(path: Path, **changes: Any) -> Path:
-    return evaluate(build_config({**SETTINGS, "limit": 4, **changes}), path, quiet()).path
+    return run_config(build_config({**SETTINGS, "limit": 4, **changes}), path, quiet()).path
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rstar_eval.config import build_config
-from rstar_eval.evaluate import evaluate
+from rstar_eval.evaluation import run_config
 from rstar_eval.leaderboards.experiments import Experiment, load_preset
 from rstar_eval.leaderboards.measure import Run, needed
 from rstar_eval.leaderboards.models import Models
@@ -30,7 +30,7 @@ def scripted_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tasks": "mini_math", "limit": 6, "policy": "scripted", "reward": "scripted", "rollouts": 8, "candidates": 4,
         "keep_trees": True,
     }  # fmt: skip
-    evaluate(build_config(settings), folder, LogProgress())
+    run_config(build_config(settings), folder, LogProgress())
     return folder
 
 

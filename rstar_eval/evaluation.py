@@ -1,4 +1,8 @@
-"""One session of a run: load, check, start the models, run, summarise. `rstar-eval --task ...` is this."""
+"""One session of a run: load, check, start the models, run, summarise. `rstar-eval --task ...` is this.
+
+`run_config` is the main job, `run_problems` the same on problems that are loaded already; `library.evaluate` is the
+public function in front of them.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +63,7 @@ class Outcome:
     stopped: bool
 
 
-def evaluate(config: RunConfig, output: Path | None, progress: Progress) -> Outcome:
+def run_config(config: RunConfig, output: Path | None, progress: Progress) -> Outcome:
     """Run `config` to its end, or until Ctrl-C or SIGTERM, continuing what the folder `output` already holds.
 
     Without `output` the folder is runs/NAME with a name made of the configuration, so that the same command continues
@@ -85,7 +89,7 @@ def run_problems(
     progress: Progress,
     outcomes: Callable[[Problem], SearchOutcome] | None = None,
 ) -> Outcome:
-    """Run `config` on the problems of `tasks`, as `evaluate` does on those that it loads.
+    """Run `config` on the problems of `tasks`, as `run_config` does on those that it loads.
 
     data: for the manifest, of each task by name a mapping with `source` (with `sha256`) and `problems`. outcomes: in
     training alone, what tells a problem's search whether an answer is right (never given at test time).
