@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rstar_eval.comparison import compare
+    from rstar_eval.errors import UserError
+    from rstar_eval.evaluation import Outcome
     from rstar_eval.grading import Answer, Grade, extract_answer, grade, grade_many, group_answers
-    from rstar_eval.solving import Solution, solve, solve_question
+    from rstar_eval.library import evaluate, evaluate_async
+    from rstar_eval.solving import Solution, solve, solve_async, solve_question
     from rstar_eval.tasks import load_task
     from rstar_eval.trees import StoredTree, read_trees
 
@@ -20,10 +23,14 @@ __version__ = "0.1.0"
 __all__ = [
     "Answer",
     "Grade",
+    "Outcome",
     "Solution",
     "StoredTree",
+    "UserError",
     "__version__",
     "compare",
+    "evaluate",
+    "evaluate_async",
     "extract_answer",
     "grade",
     "grade_many",
@@ -31,13 +38,17 @@ __all__ = [
     "load_task",
     "read_trees",
     "solve",
+    "solve_async",
     "solve_question",
 ]
 
 _HOMES = {
     "compare": "comparison",
     "load_task": "tasks",
-    **dict.fromkeys(("Solution", "solve", "solve_question"), "solving"),
+    "Outcome": "evaluation",
+    "UserError": "errors",
+    **dict.fromkeys(("evaluate", "evaluate_async"), "library"),
+    **dict.fromkeys(("Solution", "solve", "solve_async", "solve_question"), "solving"),
     **dict.fromkeys(("StoredTree", "read_trees"), "trees"),
     **dict.fromkeys(("Answer", "Grade", "extract_answer", "grade", "grade_many", "group_answers"), "grading"),
 }

@@ -105,6 +105,12 @@ def run(
     keep_trees: Annotated[
         bool | None, typer.Option("--keep-trees", help="Store the search trees too.", show_default="off")
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            help="Send the figures to mlflow[:URI], wandb[:PROJECT] or trackio[:PROJECT] too.", show_default="none"
+        ),
+    ] = None,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print one JSON object as the last line of standard output.", show_default="off"),
@@ -122,6 +128,7 @@ def run(
         "grader": grader, "limit": limit, "ids": ids, "seed": seed, "isolation": isolation, "concurrency": concurrency,
         "keep_trees": keep_trees, "data_dir": str(data_dir) if data_dir else None, "candidates": candidates,
         "max_tokens_per_problem": max_tokens_per_problem, "early_stop": early_stop,
+        "track": track,
     }  # fmt: skip
     flags = {key: value for key, value in given.items() if value is not None}
     if context.invoked_subcommand is not None:
@@ -151,6 +158,12 @@ def run(
     if outcome.stopped:
         done = sum(one.n for one in outcome.summary.tasks)
         typer.echo(f"stopped: {done} problems are stored in {outcome.path}; the same command continues", err=True)
+    if outcome.untracked:
+        raise UserError(
+            f"the run is stored, but tracking with {values.track!r} failed: {outcome.untracked}",
+            f"send it with rstar-eval export {outcome.path} --track {values.track}",
+        )
+    if outcome.stopped:
         raise typer.Exit(130)
 
 

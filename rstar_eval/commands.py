@@ -153,15 +153,32 @@ def compare_runs(
 
 def export_rows(
     source: Annotated[Path, typer.Argument(help="A run's folder (trajectories), or a file of training rows.")],
-    output: Annotated[Path, typer.Option(help="A .parquet or .jsonl file.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="A .parquet or .jsonl file, or a folder for Hugging Face datasets.", show_default="none"),
+    ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            help="Send the run's figures to mlflow[:URI], wandb[:PROJECT] or trackio[:PROJECT].", show_default="none"
+        ),
+    ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder with benchmark files.", show_default="$RSTAR_EVAL_DATA, then the cache")
     ] = None,
 ) -> None:
-    """Write a run's trajectories, or training rows in TRL's dataset types, for other tools."""
+    """Write a run's trajectories, or training rows in TRL's dataset types; or send a run's figures to a tracker."""
     from rstar_eval.exporting import export
 
-    typer.echo(f"{export(source, output, data_dir=data_dir)} rows -> {output}")
+    if output is None and track is None:
+        raise UserError("neither --output nor --track is given", "say where the rows or the figures are to go")
+    if output is not None:
+        typer.echo(f"{export(source, output, data_dir=data_dir)} rows -> {output}")
+    if track is not None:
+        from rstar_eval.tracking import track_stored_run
+
+        track_stored_run(track, source)
+        typer.echo(f"{source} -> {track}")
 
 
 def sandbox(

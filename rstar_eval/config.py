@@ -28,7 +28,8 @@ class RunConfig:
     tasks: names of tasks, or paths of task YAMLs. limit, ids: which problems of each (None: all). policy, reward:
     model specs. grader: a registered grader. isolation: the executor's level that is demanded (None: the strongest
     that this machine offers). step_seconds: CPU time limit of a step. concurrency: problems searched at once (None:
-    what the policy likes). keep_trees: whether search trees are stored. The rest is the search's own.
+    what the policy likes). keep_trees: whether search trees are stored. track: where the run's figures are sent as well
+    (tracking.py; None: nowhere). The rest is the search's own.
     """
 
     tasks: tuple[str, ...] = ()
@@ -42,13 +43,14 @@ class RunConfig:
     concurrency: int | None = None
     keep_trees: bool = False
     data_dir: str | None = None
+    track: str | None = None
     search: SearchConfig = field(default_factory=SearchConfig)
 
 
 _SEARCH_KEYS = frozenset(f.name for f in fields(SearchConfig))
 _RUN_KEYS = frozenset(f.name for f in fields(RunConfig)) - {"search"}
 _NUMBERS = frozenset(f.name for f in (*fields(SearchConfig), *fields(RunConfig)) if "bool" not in str(f.type))
-NOT_IDENTITY = frozenset({"limit", "ids", "isolation", "concurrency", "data_dir", "keep_trees", "grader"})
+NOT_IDENTITY = frozenset({"limit", "ids", "isolation", "concurrency", "data_dir", "keep_trees", "grader", "track"})
 """Keys that may change between two sessions of one run: they do not change what is searched for a problem. Grades of
 several graders live side by side in a run; its figures are of the last one used."""
 

@@ -7,11 +7,12 @@ public function in front of them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import platform
-import signal
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,11 @@ from rstar_eval.solver.executor.levels import as_level
 from rstar_eval.solver.reward import make_reward
 from rstar_eval.solver.search import Outcome as SearchOutcome
 from rstar_eval.solver.search import Tools
+from rstar_eval.solving import signals_set
 from rstar_eval.store import MANIFEST, SCHEMA, RunStore, read_manifest
-from rstar_eval.summary import RunSummary, summarise
+from rstar_eval.summary import RunSummary, TaskSummary, summarise
 from rstar_eval.tasks import LoadedTask, load_task, select
+from rstar_eval.tracking import start_tracking
 
 RUNS = Path("runs")
 DEFAULT_CONCURRENCY = 8
@@ -56,29 +59,47 @@ _PACKAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a session ended: the run's folder, its figures over the problems asked for, and whether it was stopped."""
+    """How a session ended.
+
+    path: the run's folder. summary: its figures over the problems asked for. stopped: whether Ctrl-C or SIGTERM ended
+    it. untracked: why the run is not, or not wholly, where `track` was to send it (None: it is there, or nothing was
+    asked for).
+    """
 
     path: Path
     summary: RunSummary
     stopped: bool
+    untracked: str | None = None
+
+    @property
+    def tasks(self) -> dict[str, TaskSummary]:
+        """The figures of each task by its name."""
+        return {one.task: one for one in self.summary.tasks}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a session is to do: settings and problems, where their data came from (for the manifest), and the folder."""
+
+    config: RunConfig
+    tasks: tuple[TaskRun, ...]
+    data: Mapping[str, Any]
+    path: Path
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that make this run the run that it is."""
+        return {**identity(self.config), "tasks": [task.name for task in self.tasks]}
 
 
 def run_config(config: RunConfig, output: Path | None, progress: Progress) -> Outcome:
     """Run `config` to its end, or until Ctrl-C or SIGTERM, continuing what the folder `output` already holds.
 
     Without `output` the folder is runs/NAME with a name made of the configuration, so that the same command continues
-    the same run. UserError for anything that the user can mend (see the class); finished work is always stored.
+    the same run. UserError for anything that the user can mend (see the class); finished work is always stored, and a
+    folder in which nothing came to be is not left behind.
     """
-    if not config.tasks:
-        raise UserError("no task given", "name one with --task, e.g. --task gsm8k; `rstar-eval tasks` lists them")
-    GRADERS[config.grader]  # unknown names are refused before anything slow
-    if config.isolation is not None:
-        as_level(config.isolation)
-    loaded = [load_task(name, data_dir=Path(config.data_dir) if config.data_dir else None) for name in config.tasks]
-    chosen = [select(one.problems, ids=config.ids, limit=config.limit) for one in loaded]
-    data = {one.spec.name: _data_entry(name, one) for name, one in zip(config.tasks, loaded, strict=True)}
-    tasks = [TaskRun(one.spec.name, problems) for one, problems in zip(loaded, chosen, strict=True)]
-    return run_problems(config, tasks, data, output, progress)
+    return asyncio.run(run_job(prepare(config, output), progress, signals=True))
 
 
 def run_problems(
@@ -94,38 +115,89 @@ def run_problems(
     data: for the manifest, of each task by name a mapping with `source` (with `sha256`) and `problems`. outcomes: in
     training alone, what tells a problem's search whether an answer is right (never given at test time).
     """
-    settings = {**identity(config), "tasks": [task.name for task in tasks]}
-    path = (
-        output
-        if output is not None
-        else RUNS / run_folder_name(config, config_hash({**settings, "data": _hashes(data)}))
-    )
-    if (path / MANIFEST).exists():  # refuse before a model is loaded
-        _check_same(path, read_manifest(path), settings, data)
-    with RunStore(path) as store:
-        for note in store.notes:
-            progress.note(note)
-        stopped = asyncio.run(_session(config, settings, data, store, tasks, progress, outcomes))
-        only = {problem.id for task in tasks for problem in task.problems}
-        summary = summarise(path, only=only)
-        write_reports(store, summary)
-    return Outcome(path, summary, stopped)
+    return asyncio.run(run_job(_job(config, tasks, data, output), progress, outcomes, signals=True))
+
+
+def prepare(config: RunConfig, output: Path | None) -> Job:
+    """Load and select the problems of `config`. UserError as `run_config`'s, for all that shows before a model is
+    loaded: among others for a folder that holds another run."""
+    if not config.tasks:
+        raise UserError("no task given", "name one with --task, e.g. --task gsm8k; `rstar-eval tasks` lists them")
+    GRADERS[config.grader]  # unknown names are refused before anything slow
+    if config.isolation is not None:
+        as_level(config.isolation)
+    loaded = [load_task(name, data_dir=Path(config.data_dir) if config.data_dir else None) for name in config.tasks]
+    chosen = [select(one.problems, ids=config.ids, limit=config.limit) for one in loaded]
+    data = {one.spec.name: _data_entry(name, one) for name, one in zip(config.tasks, loaded, strict=True)}
+    tasks = [TaskRun(one.spec.name, problems) for one, problems in zip(loaded, chosen, strict=True)]
+    return _job(config, tasks, data, output)
+
+
+def _job(config: RunConfig, tasks: Sequence[TaskRun], data: Mapping[str, Any], output: Path | None) -> Job:
+    job = Job(config, tuple(tasks), data, output or Path())
+    if output is None:
+        digest = config_hash({**job.settings, "data": _hashes(data)})
+        job = replace(job, path=RUNS / run_folder_name(config, digest))
+    if (job.path / MANIFEST).exists():
+        _check_same(job.path, read_manifest(job.path), job.settings, data)
+    return job
+
+
+async def run_job(
+    job: Job,
+    progress: Progress,
+    outcomes: Callable[[Problem], SearchOutcome] | None = None,
+    *,
+    signals: bool = False,
+) -> Outcome:
+    """Do the work of `run_config` in a running event loop. With `signals` Ctrl-C and SIGTERM stop the run; being
+    cancelled stops it too. Either way finished work is stored."""
+    made = [folder for folder in (job.path, *job.path.parents) if not folder.exists()]
+    mine, untracked = False, None
+    stop = asyncio.Event()
+    try:
+        with RunStore(job.path) as store, signals_set(stop) if signals else contextlib.nullcontext():
+            mine = True
+            for note in store.notes:
+                progress.note(note)
+            tracking = await start_tracking(job.config.track, job.path, job.settings) if job.config.track else None
+            watched = tracking.watch(progress) if tracking else progress
+            try:
+                stopped = await _session(job, store, watched, outcomes, stop)
+                only = {problem.id for task in job.tasks for problem in task.problems}
+                summary = await asyncio.to_thread(summarise, job.path, only=only)
+                write_reports(store, summary)
+                if tracking:
+                    untracked = await tracking.finish(summary, stopped=stopped)
+            finally:
+                if tracking:
+                    await tracking.close()
+    except BaseException:
+        if mine and not (job.path / MANIFEST).exists():
+            _remove(made)
+        raise
+    return Outcome(job.path, summary, stopped, untracked)
+
+
+def _remove(made: Sequence[Path]) -> None:
+    """Remove folders that were made in vain, the deepest first; one that anything else came into stays."""
+    if made:
+        shutil.rmtree(made[0])
+    for folder in made[1:]:
+        if any(folder.iterdir()):
+            return
+        folder.rmdir()
 
 
 async def _session(
-    config: RunConfig,
-    settings: Mapping[str, Any],
-    data: Mapping[str, Any],
+    job: Job,
     store: RunStore,
-    tasks: Sequence[TaskRun],
     progress: Progress,
     outcomes: Callable[[Problem], SearchOutcome] | None,
+    stop: asyncio.Event,
 ) -> bool:
     """Run one session; returns whether it was stopped by a signal."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    config = job.config
     policy = reward = executor = runner = None
     ended = "failed"
     manifest: dict[str, Any] | None = None
@@ -137,15 +209,18 @@ async def _session(
         )
         reward = await make_reward(config.reward) if config.reward else None
         models = {"policy": dict(policy.describe()), "reward": dict(reward.describe()) if reward else None}
-        manifest = _open_session(config, settings, data, store, models, dict(executor.describe()))
+        manifest = _open_session(job, store, models, dict(executor.describe()))
         tools = Tools(policy, executor, reward, group_answers)
         session = len(manifest["sessions"]) - 1
         runner = Runner(config, store, tools, progress, session=session, concurrency=width, outcomes=outcomes)
         try:
-            await runner.run(tasks, stop)
+            await runner.run(job.tasks, stop)
         except Stopped:
             ended = "stopped"
             return True
+        except asyncio.CancelledError:
+            ended = "stopped"
+            raise
         except BackendError as error:
             done = len(runner.log.grades)
             raise BackendError(
@@ -164,15 +239,9 @@ async def _session(
             store.write_manifest(manifest)
 
 
-def _open_session(
-    config: RunConfig,
-    settings: Mapping[str, Any],
-    data: Mapping[str, Any],
-    store: RunStore,
-    models: Mapping[str, Any],
-    executor: Mapping[str, Any],
-) -> dict[str, Any]:
+def _open_session(job: Job, store: RunStore, models: Mapping[str, Any], executor: Mapping[str, Any]) -> dict[str, Any]:
     """Write the manifest with this session in it and return it. UserError if the folder holds another run."""
+    config, settings, data = job.config, job.settings, job.data
     manifest = store.manifest
     if manifest is None:
         manifest = {

@@ -163,6 +163,25 @@ class LiveProgress:
         )
 
 
+class Silent:
+    """Tells nobody anything."""
+
+    def task_started(self, task: str, total: int, done: int, correct: int) -> None:
+        """See Progress."""
+
+    def search_done(self, tokens: int) -> None:
+        """See Progress."""
+
+    def problem_done(self, outcome: str) -> None:
+        """See Progress."""
+
+    def note(self, text: str) -> None:
+        """See Progress."""
+
+    def task_ended(self) -> None:
+        """See Progress."""
+
+
 def make_progress(console: Console) -> Progress:
     """Return a live bar if `console` is a terminal, else plain lines."""
     return LiveProgress(console) if console.is_terminal else LineProgress(console)

@@ -79,10 +79,31 @@ def solve(
 
     `settings` are those of the main job (policy, reward, strategy, rollouts, candidates, isolation ...). `observer` is
     told what the search does (solver.context.Event), `notify` what the user should know. Ctrl-C stops it and gives what
-    was found so far. UserError for what the user can mend; call it outside of a running event loop, or await
-    `solve_question` there.
+    was found so far. UserError for what the user can mend; in a running event loop (a notebook) too: await
+    `solve_async` there.
     """
-    return asyncio.run(solve_question(question, build_config(settings), observer=observer, notify=notify))
+    outside_of_loops("solve", "solve_async")
+    return asyncio.run(solve_async(question, observer=observer, notify=notify, **settings))
+
+
+async def solve_async(
+    question: str,
+    *,
+    observer: Observer | None = None,
+    notify: Callable[[str], None] = lambda text: None,
+    **settings: Any,
+) -> Solution:
+    """Search an answer to one question, as `solve` does, inside of an event loop. Cancelling it ends the search."""
+    return await solve_question(question, build_config(settings), observer=observer, notify=notify)
+
+
+def outside_of_loops(name: str, twin: str) -> None:
+    """UserError naming the function to await if an event loop is running in this thread, as in a notebook's cells."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise UserError(f"{name}() was called inside of a running event loop", f"write await {twin}(...) there")
 
 
 async def solve_question(
@@ -97,7 +118,7 @@ async def solve_question(
     if not question.strip():
         raise UserError("the question is empty", 'write rstar-eval solve "QUESTION"')
     stop = asyncio.Event()
-    with _signals(stop):
+    with signals_set(stop):
         async with open_tools(config, notify, stop) as tools:
             asked = Question(problem_id("solve", 0, question), question)
             return await solve_with(asked, tools, config, observer=observer, stop=stop)
@@ -208,7 +229,7 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
 
 
 @contextlib.contextmanager
-def _signals(stop: asyncio.Event) -> Iterator[None]:
+def signals_set(stop: asyncio.Event) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM set `stop` meanwhile (where signals can be had: in the main thread)."""
     if threading.current_thread() is not threading.main_thread():
         yield
