@@ -70,12 +70,13 @@ class Comparison:
         return {"schema": 1, **asdict(self)}
 
 
-def compare(run_a: Path, run_b: Path, *, seed: int = 0) -> Comparison:
+def compare(run_a: Path | str, run_b: Path | str, *, seed: int = 0) -> Comparison:
     """Return the paired comparison of two run folders; `seed` is the bootstrap's.
 
     UserError if a folder holds no run, the runs were graded by different graders, hold other data under the same
     task's name, or share no graded problem.
     """
+    run_a, run_b = Path(run_a), Path(run_b)
     manifests = read_manifest(run_a), read_manifest(run_b)
     grader = _same_grader(run_a, run_b, manifests)
     logs = read_log(run_a), read_log(run_b)
