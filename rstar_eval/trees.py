@@ -1,8 +1,8 @@
-"""Stored search trees: one file a run, `trees.jsonl.zst`, which only grows.
+"""Stored search trees: `trees.jsonl.zst`, one in each folder that a run is written in (store.py), which only grows.
 
-A record is a zstd skippable frame (key and length, so that a tree is found without unpacking the others) and a zstd
-frame with a checksum, which unpacks to one JSON line: the file can be read with `zstdcat` alone. A line has columns,
-one value a node in the order of `solver.tree.tree_data`, which pack better than nodes one by one.
+A record is a zstd skippable frame (key, length and their CRC-32, so that a tree is found without unpacking the others)
+and a zstd frame with a checksum, which unpacks to one JSON line: the file can be read with `zstdcat` alone. A line has
+columns, one value a node in the order of `solver.tree.tree_data`, which pack better than nodes one by one.
 
 A tree is on disk before the line of its search. What was being written when a process died is cut off when the run is
 opened again, and so is a last tree whose search was not logged: the search is done again, and its tree is stored once.
@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterator, Mapping, Set
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 
 from rstar_eval.errors import UserError
 from rstar_eval.serial import line
+from rstar_eval.store_lines import segments
 
 TREES = "trees.jsonl.zst"
 SCHEMA = 1
@@ -70,23 +72,22 @@ def read_trees(path: Path | str) -> Iterator[StoredTree]:
     path = Path(path)
     read_manifest(path)
     log = {(record.problem, record.tree): record for record in read_log(path).searches.values()}
-    for key, start, length in _index(path):
-        if key in log:
-            record = log[key]
-            data = unpack(_read(path, start, length))
+    places = ((file, *place) for file in segments(path, TREES) for place in tree_places(file))
+    for file, key, start, length in places:
+        record = log.pop(key, None)  # a tree that two segments hold comes once
+        if record is not None:
+            data = unpack(read_record(file, start, length))
             yield StoredTree(record.task, record.problem, record.index, record.tree, record.end, data)
 
 
 def read_tree(path: Path, problem: str, tree_index: int) -> dict[str, Any] | None:
     """Return one stored tree as plain data, or None if it was not kept. UserError if the file is damaged."""
-    file = path / TREES
-    if not file.exists():
-        return None
-    state = file.stat()
-    places = _places(path, state.st_size, state.st_mtime_ns)
-    if (problem, tree_index) not in places:
-        return None
-    return unpack(_read(path, *places[(problem, tree_index)]))
+    for file in segments(path, TREES):
+        state = file.stat()
+        places = _places(file, state.st_size, state.st_mtime_ns)
+        if (problem, tree_index) in places:
+            return unpack(read_record(file, *places[(problem, tree_index)]))
+    return None
 
 
 def record_of(key: Key, tree: Mapping[str, Any]) -> bytes:
@@ -95,7 +96,8 @@ def record_of(key: Key, tree: Mapping[str, Any]) -> bytes:
 
     compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
     packed = compressor.compress((line({**pack(tree), "problem": key[0], "tree": key[1]}) + "\n").encode())
-    head = json.dumps([key[0], key[1], len(packed)], separators=(",", ":")).encode()
+    fields = [key[0], key[1], len(packed)]
+    head = line([*fields, zlib.crc32(line(fields).encode())]).encode()
     return _HEAD.pack(_SKIPPABLE, len(head)) + head + packed
 
 
@@ -150,69 +152,108 @@ def _part(text: str, code: str | None) -> str | list[int] | None:
     return code if at < 0 else [at, len(code)]
 
 
-def recover(path: Path, searched: Set[Key]) -> tuple[int, int]:
-    """Cut off a torn last record, and last trees whose search is not among `searched`. Return the bytes cut for the
-    first reason and the trees cut for the second."""
-    file = path / TREES
+def recover(folder: Path, searched: Callable[[Key], bool], set_aside: Callable[[int, bytes, str], None]) -> int:
+    """Cut off a torn last record of a segment's file, and last trees whose search is not `searched`. Each is given to
+    `set_aside` (offset, bytes, reason) first. Returns how many were cut. UserError if the file is damaged elsewhere."""
+    file = folder / TREES
     if not file.exists():
-        return 0, 0
+        return 0
     size = file.stat().st_size
-    found = list(_index(path))
-    end = found[-1][1] + found[-1][2] if found else 0
-    torn, orphans = size - end, 0
-    while found and found[-1][0] not in searched:
+    found = list(tree_places(file))
+    whole = end = found[-1][1] + found[-1][2] if found else 0
+    cuts = [(whole, size, "torn last tree")] if whole < size else []
+    while found and not searched(found[-1][0]):
         found.pop()
-        orphans += 1
-    end = found[-1][1] + found[-1][2] if found else 0
-    if end < size:
+        begin = found[-1][1] + found[-1][2] if found else 0
+        cuts.append((begin, end, "last tree, whose search was not logged"))
+        end = begin
+    if cuts:
         with open(file, "r+b") as log:
+            for begin, stop, reason in cuts:
+                log.seek(begin)
+                set_aside(begin, log.read(stop - begin), reason)
             log.truncate(end)
             os.fsync(log.fileno())
-    return torn, orphans
+    return len(cuts)
 
 
-@lru_cache(maxsize=8)
-def _places(path: Path, size: int, changed: int) -> dict[Key, tuple[int, int]]:
-    """The places of a run's trees by key. `size` and `changed` make a file that has grown another one."""
-    return {key: (start, length) for key, start, length in _index(path)}
+@lru_cache(maxsize=64)
+def _places(file: Path, size: int, changed: int) -> dict[Key, tuple[int, int]]:
+    """The places of a file's trees by key. `size` and `changed` make a file that has grown another one."""
+    return {key: (start, length) for key, start, length in tree_places(file)}
 
 
-def _index(path: Path) -> Iterator[tuple[Key, int, int]]:
-    """Yield key, offset and length of every whole record's packed line."""
-    file = path / TREES
-    if not file.exists():
-        return
+def tree_places(file: Path, at: int = 0) -> Iterator[tuple[Key, int, int]]:
+    """Yield key, offset and length of every whole record's packed line, from the record that begins at `at` on. A torn
+    last record is passed over; UserError where something else than a record is found."""
     size = file.stat().st_size
     with open(file, "rb") as log:
-        at = 0
         while at + _HEAD.size <= size:
             log.seek(at)
             magic, length = _HEAD.unpack(log.read(_HEAD.size))
             if magic != _SKIPPABLE or length > 4096:
-                raise UserError(f"{str(file)!r} is damaged at byte {at}", "remove the file; only the trees are lost")
+                raise _damaged(file, at)
             head = log.read(length)
             if len(head) < length:
                 return
-            problem, tree, packed = json.loads(head)
+            problem, tree, packed = _fields(file, at, head)
             start = at + _HEAD.size + length
             if start + packed > size:
                 return
-            yield (str(problem), int(tree)), start, int(packed)
+            yield (problem, tree), start, packed
             at = start + packed
 
 
-def _read(path: Path, start: int, length: int) -> dict[str, Any]:
+def next_tree(file: Path, at: int) -> int:
+    """Return where the next record after byte `at` begins, or the file's size if there is none (after damage)."""
+    magic, size = struct.pack("<I", _SKIPPABLE), file.stat().st_size
+    with open(file, "rb") as log:
+        at += 1
+        while at < size:
+            log.seek(at)
+            block = log.read(1 << 20)
+            place = block.find(magic)
+            if place < 0:
+                at += max(1, len(block) - len(magic) + 1)
+                continue
+            at += place
+            try:
+                next(tree_places(file, at))
+            except (UserError, StopIteration):
+                at += 1
+                continue
+            return at
+    return size
+
+
+def _fields(file: Path, at: int, head: bytes) -> tuple[str, int, int]:
+    """What a record's head says. Heads written before there were checksums have three fields."""
+    try:
+        problem, tree, packed, *sums = json.loads(head)
+        if sums in ([], [zlib.crc32(line([problem, tree, packed]).encode())]) and packed >= 0:
+            return str(problem), int(tree), int(packed)
+    except (ValueError, TypeError):
+        raise _damaged(file, at) from None
+    raise _damaged(file, at)
+
+
+def _damaged(file: Path, at: int, why: str = "") -> UserError:
+    return UserError(
+        f"{str(file)!r} is damaged at byte {at}{why and f': {why}'}",
+        "`rstar-eval fsck RUN --repair` sets that tree aside and keeps the others",
+    )
+
+
+def read_record(file: Path, start: int, length: int) -> dict[str, Any]:
+    """Return the packed line at `start` of a trees file. UserError if it is damaged."""
     import zstandard
 
-    file = path / TREES
     try:
         with open(file, "rb") as log:
             log.seek(start)
             data = json.loads(zstandard.ZstdDecompressor().decompress(log.read(length)))
     except (OSError, ValueError, zstandard.ZstdError) as error:
-        raise UserError(
-            f"{str(file)!r} is damaged at byte {start}: {error}", "remove the file; only the trees are lost"
-        ) from None
+        raise _damaged(file, start, str(error)) from None
     if not isinstance(data, dict):
-        raise UserError(f"{str(file)!r} holds no tree at byte {start}", "remove the file; only the trees are lost")
+        raise _damaged(file, start, "it holds no tree")
     return data
