@@ -2,8 +2,9 @@
 
 Difficulty is the number of composed operations: level 1 has one, level 2 two, level 3 three, level 4 three with the
 weights of the rare traps tripled, level 5 four. `aime` has five or six with rare traps as in level 4 and answers from
-0 to 999; `olympiad` four or five and then a fraction; `chain` three to six without rare traps, for training only. A problem is a pure function of (version, split, level, seed,
-place), so that a longer list begins with the shorter one, and answers come from computing the plan.
+0 to 999; `olympiad` four or five and then a fraction; `chain` three to six without rare traps, for training only. A
+problem is a pure function of (version, split, level, seed, place), so that a longer list begins with the shorter one,
+and answers come from computing the plan.
 
 Splits are disjoint by construction: the first sentence (who has how many of what) belongs to one split only, by its
 checksum. `tests/tasks` checks it on the texts as well.
@@ -73,7 +74,7 @@ LEVELS: dict[str, LevelSpec] = {
     "olympiad": LevelSpec((5, 6), _RARE, 0.6, 1.0, FRACTIONS),
     "chain": LevelSpec((3, 6), _EASY, 0.6, 0.25),
 }
-"""The levels of mini_math, the families of the other mini tasks, and `chain`: long but easily read, for training only."""
+"""The levels of mini_math, the families of the other mini tasks, and `chain` (long, easily read) for training."""
 
 
 def generate(split: Split, level: int | str, n: int, seed: int) -> tuple[MiniItem, ...]:
