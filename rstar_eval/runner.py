@@ -1,7 +1,8 @@
 """The main job: problems in, searches, grades, a stored run out. Killed at any moment, it continues where it stopped.
 
-A unit of work is one search (one tree of one problem). Workers take units in order; each finished search is on disk
-before the next one starts. When all trees of a problem are there, its answer is chosen and graded.
+A unit of work is one search (one tree of one problem). Units begin in order, as many at once as the engine wants; each
+finished search is on disk before the next one starts. When all trees of a problem are there, its answer is chosen and
+graded.
 """
 
 from __future__ import annotations
@@ -9,19 +10,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rstar_eval.config import RunConfig
+from rstar_eval.engine.base import Engine, SetAside
+from rstar_eval.engine.segments import WorkerSegments
 from rstar_eval.grading import GRADERS, Grade, grade_many, group_answers
+from rstar_eval.ledger import read_ledger
 from rstar_eval.problem import Problem
 from rstar_eval.progress import Progress
-from rstar_eval.records import Graded, GradeRecord, Log, SearchRecord, Timing, read_log, search_line
+from rstar_eval.records import Graded, GradeRecord, Log, SearchRecord, Timing, search_line
 from rstar_eval.serial import to_data
 from rstar_eval.solver.config import SearchConfig
-from rstar_eval.solver.search import Outcome, Tools, choose_answer, decided, search
+from rstar_eval.solver.search import choose_answer, decided
 from rstar_eval.solver.types import Budget, Trajectory
 from rstar_eval.store import RunStore
+
+Unit = tuple[Problem, tuple[int, ...]]
+"""A problem and the trees of it that are searched one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +43,52 @@ class Stopped(Exception):
     """The user asked the run to stop (Ctrl-C, SIGTERM); everything finished is stored."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A search that was set aside (engine.SetAside): of which task and problem (id, and index in the task), its tree,
+    how often it was tried, and what happened the last time."""
+
+    task: str
+    problem: str
+    index: int
+    tree: int
+    tries: int
+    reason: str
+
+
 class Runner:
     """Runs the searches that a store lacks and grades what is complete.
 
-    `cut_off` counts searches that began and were not stored, `wasted` is what they spent.
+    `cut_off` counts searches that began and were not stored, `wasted` is what they spent. `set_aside` are the searches
+    that could not be done; their problems have no grade, and another session tries them again.
     """
 
     def __init__(
         self,
         config: RunConfig,
         store: RunStore,
-        tools: Tools,
+        engine: Engine,
         progress: Progress,
         *,
         session: int,
-        concurrency: int,
         clock: Callable[[], float] = time.monotonic,
-        outcomes: Callable[[Problem], Outcome] | None = None,
     ) -> None:
-        """`session` is the number of this session in the manifest; `clock` is read for the records' timing only.
-        `outcomes` is given in training alone: it tells a problem's search whether an answer is right."""
-        self.config, self.store, self.tools, self.progress = config, store, tools, progress
-        self.session, self.concurrency, self.clock = session, concurrency, clock
-        self.outcomes = outcomes
+        """`session` is the number of this session in the manifest; `clock` is read for the records' timing only."""
+        self.config, self.store, self.engine, self.progress = config, store, engine, progress
+        self.session, self.clock = session, clock
         self.grader, self.version = config.grader, GRADERS[config.grader].version
-        self.scored = tools.reward is not None
+        self.scored = config.reward is not None
         self.began = clock()
         self.cut_off, self.wasted = 0, Budget()
-        self.log: Log = read_log(store.path)
+        self.set_aside: list[Unfinished] = []
+        self.segments = WorkerSegments(store.path)
+        for note in self.segments.notes:
+            progress.note(note)
+        self.ledger = read_ledger(store.path, self.grader, self.version)
+
+    def close(self) -> None:
+        """Close the segments of workers. May be called twice."""
+        self.segments.close()
 
     async def run(self, tasks: Sequence[TaskRun], stop: asyncio.Event) -> None:
         """Finish all problems of `tasks`.
@@ -76,82 +101,109 @@ class Runner:
 
     async def _run_task(self, task: TaskRun, stop: asyncio.Event) -> None:
         trees = self.config.search.trees
-        graded = [self._grade_of(problem) for problem in task.problems]
-        done = [one for one in graded if one is not None]
-        self.progress.task_started(
-            task.name, len(task.problems), len(done), sum(one.outcome == "correct" for one in done)
-        )
-        todo = [problem for problem, one in zip(task.problems, graded, strict=True) if one is None]
+        outcomes = [self.ledger.outcome(problem) for problem in task.problems]
+        done = [one for one in outcomes if one is not None]
+        self.progress.task_started(task.name, len(task.problems), len(done), done.count("correct"))
+        todo = [problem for problem, one in zip(task.problems, outcomes, strict=True) if one is None]
         # With early stop whether a tree is grown depends on the ones before it, so that a unit is a whole problem.
         chains = [tuple(range(trees))] if self.config.search.early_stop else [(tree,) for tree in range(trees)]
-        units = iter([(problem, chain) for problem in todo for chain in chains])
-        width = max(1, min(self.concurrency, len(todo) * len(chains)))
-        workers = [asyncio.create_task(self._work(units)) for _ in range(width)]
-        watcher = asyncio.create_task(stop.wait())
+        units = ((problem, chain) for problem in todo for chain in chains)
         try:
-            pending: set[asyncio.Task[None]] = set(workers)
-            while pending:
-                finished, _ = await asyncio.wait([*pending, watcher], return_when=asyncio.FIRST_COMPLETED)
-                if watcher in finished:
-                    raise Stopped
-                for worker in finished & pending:
-                    worker.result()
-                pending -= finished
+            await self._work_off(units, stop)
         finally:
-            for one in [*workers, watcher]:
-                one.cancel()
-            await asyncio.gather(*workers, watcher, return_exceptions=True)
             self.progress.task_ended()
 
-    async def _work(self, units: Iterator[tuple[Problem, tuple[int, ...]]]) -> None:
-        for problem, chain in units:
-            for tree in chain:
-                if await self._complete(problem) is not None:
-                    break
-                if (problem.task, problem.id, tree) not in self.log.searches:
-                    await self._search(problem, tree)
-            trajectories = await self._complete(problem)
-            if trajectories is not None and self._grade_of(problem) is None:
-                await self._grade(problem, trajectories)
+    async def _work_off(self, units: Iterator[Unit], stop: asyncio.Event) -> None:
+        """Do all units, as many at once as the engine wants: another one begins only when one has ended."""
+        running: set[asyncio.Task[None]] = set()
+        ended: list[asyncio.Task[None]] = []
+        woken = self.engine.grown
+        stopping = asyncio.create_task(stop.wait())
+        stopping.add_done_callback(lambda _: woken.set())
+
+        def on_end(task: asyncio.Task[None]) -> None:
+            ended.append(task)
+            woken.set()
+
+        left = True
+        try:
+            while left or running:
+                while left and len(running) < self.engine.width:
+                    unit = next(units, None)
+                    if unit is None:
+                        left = False
+                        break
+                    task = asyncio.create_task(self._work(*unit))
+                    running.add(task)
+                    task.add_done_callback(on_end)
+                if not left and not running:
+                    return
+                await woken.wait()
+                woken.clear()
+                if stop.is_set():
+                    raise Stopped
+                for task in ended:
+                    running.discard(task)
+                    task.result()
+                ended.clear()
+        finally:
+            for one in [*running, stopping]:
+                one.cancel()
+            await asyncio.gather(*running, stopping, return_exceptions=True)
+
+    async def _work(self, problem: Problem, chain: tuple[int, ...]) -> None:
+        for tree in chain:
+            if await self._complete(problem) is not None:
+                break
+            if not self.ledger.searched(problem, tree) and not await self._search(problem, tree):
+                return
+        trajectories = await self._complete(problem)
+        if trajectories is not None and self.ledger.outcome(problem) is None:
+            await self._grade(problem, trajectories)
 
     async def _complete(self, problem: Problem) -> tuple[Trajectory, ...] | None:
         """`complete`; where that compares answers, in a thread, so that no comparison holds up the other searches."""
-        search = self.config.search
+        search, log = self.config.search, self.ledger.log
         if search.early_stop and search.trees > 1:
-            return await asyncio.to_thread(complete, self.log, problem, search, scored=self.scored)
-        return complete(self.log, problem, search, scored=self.scored)
+            return await asyncio.to_thread(complete, log, problem, search, scored=self.scored)
+        return complete(log, problem, search, scored=self.scored)
 
-    async def _search(self, problem: Problem, tree: int) -> None:
+    async def _search(self, problem: Problem, tree: int) -> bool:
+        """Search a tree and store it; return whether that could be done."""
         started = self.clock() - self.began
-        keep = self.config.keep_trees
-        tools = self.tools if self.outcomes is None else replace(self.tools, outcome=self.outcomes(problem))
         spent = Budget()
         try:
-            result = await search(problem.question, tools, self.config.search, tree, keep_tree=keep, budget=spent)
+            found = await self.engine.search(problem, tree, spent)
+        except SetAside as error:
+            self.cut_off += 1
+            self.set_aside.append(Unfinished(problem.task, problem.id, problem.index, tree, error.tries, error.reason))
+            self.progress.note(f"set aside: {problem.task}/{problem.index} ({problem.id}), tree {tree}: {error}")
+            return False
         except BaseException:  # cancelled, or the backend is gone: it is done again, and this was spent in vain
             self.cut_off += 1
             self.wasted.add(spent)
             raise
+        result = found.result
         timing = Timing(self.session, round(started, 3), round(self.clock() - self.began, 3))
-        if keep and result.tree is not None:
-            self.store.write_tree(problem.id, tree, dict(result.tree))
-        self.store.append_search(search_line(problem.task, problem.index, result, timing))
-        self.log.searches[(problem.task, problem.id, tree)] = SearchRecord(
-            problem.task, problem.id, problem.index, tree, result.trajectories, result.budget, result.end, timing
+        segment = self.segments.of(found.segment) if found.segment else self.store
+        if found.tree is not None:
+            segment.append_tree(found.tree)
+        segment.append_search(search_line(problem.task, problem.index, result, timing))
+        self.ledger.add_search(
+            SearchRecord(
+                problem.task, problem.id, problem.index, tree, result.trajectories, result.budget, result.end, timing
+            )
         )
         self.progress.search_done(result.budget.completion_tokens)
+        return True
 
     async def _grade(self, problem: Problem, trajectories: tuple[Trajectory, ...]) -> None:
-        key = (problem.task, problem.id, self.grader, self.version)
         record = await asyncio.to_thread(grade_problem, problem, trajectories, self.config, self.version)
-        if key in self.log.grades:  # two workers may finish a problem's last two trees at once
+        if self.ledger.outcome(problem) is not None:  # two workers may finish a problem's last two trees at once
             return
-        self.log.grades[key] = record
+        self.ledger.add_grade(record, self.config.search.trees)
         self.store.append_grade(to_data(record))
         self.progress.problem_done(record.outcome)
-
-    def _grade_of(self, problem: Problem) -> GradeRecord | None:
-        return self.log.grades.get((problem.task, problem.id, self.grader, self.version))
 
 
 def complete(log: Log, problem: Problem, config: SearchConfig, *, scored: bool) -> tuple[Trajectory, ...] | None:

@@ -12,7 +12,7 @@ from rstar_eval.records import read_log
 from rstar_eval.solver.seeds import derive_seed
 from rstar_eval.tasks.mini import as_problems, generate
 from rstar_eval.training.evolve_config import EvolveConfig
-from rstar_eval.training.evolve_worker import judge
+from rstar_eval.training.outcomes import judge
 from rstar_eval.training.rows import Provenance
 from rstar_eval.training.trees import TrainingTree, training_tree
 from rstar_eval.trees import read_tree

@@ -22,7 +22,7 @@ from typing import Any
 from rstar_eval.config import RunConfig
 from rstar_eval.problem import Problem
 from rstar_eval.serial import from_data
-from rstar_eval.solver.search import Outcome
+from rstar_eval.training.outcomes import judged_outcomes
 
 
 def main(job_file: Path, kinds: Mapping[str, Callable[[dict[str, Any]], None]]) -> None:
@@ -51,21 +51,6 @@ def read_problems(path: Path) -> list[Problem]:
         return [from_data(Problem, json.loads(line), str(path)) for line in file]
 
 
-def judge(grader: str = "default") -> Callable[[Problem, str], bool]:
-    """Return what tells whether an answer to a problem is right; each distinct answer is graded once."""
-    from rstar_eval.runner import grade_answers
-
-    known: dict[tuple[str, str], bool] = {}
-
-    def right(problem: Problem, answer: str) -> bool:
-        key = (problem.id, answer)
-        if key not in known:
-            known[key] = grade_answers(problem, [answer], grader)[0].outcome == "correct"
-        return known[key]
-
-    return right
-
-
 def _search(job: dict[str, Any]) -> None:
     """Do a shard's part of each search of the job, one after the other."""
     for run in job["runs"]:
@@ -74,8 +59,6 @@ def _search(job: dict[str, Any]) -> None:
 
 def _search_shard(run: dict[str, Any], shard: int, shards: int) -> None:
     """Search the problems of a shard. With `training` the searches are told the outcome of their answers."""
-    import asyncio
-
     from rstar_eval.evaluation import run_problems
     from rstar_eval.runner import TaskRun
 
@@ -84,18 +67,10 @@ def _search_shard(run: dict[str, Any], shard: int, shards: int) -> None:
         wanted = set(run["only"])
         problems = [problem for problem in problems if problem.id in wanted]
     config = from_data(RunConfig, {**run["config"], "tasks": [run["task"]]}, "job")
-    right = judge()
-
-    def outcome_of(problem: Problem) -> Outcome:
-        async def outcome(answer: str) -> bool:
-            return await asyncio.to_thread(right, problem, answer)
-
-        return outcome
-
     source = {"kind": "evolve", "sha256": run["sha256"]}
     data = {run["task"]: {"source": source, "problems": len(problems), "errata": 0}}
     tasks = [TaskRun(run["task"], tuple(problems[shard::shards]))]
-    outcomes = outcome_of if run["training"] else None
+    outcomes = judged_outcomes if run["training"] else None
     store = Path(run["folder"]) / f"shard{shard}"
     if run_problems(config, tasks, data, store, LogProgress(), outcomes).stopped:
         raise KeyboardInterrupt

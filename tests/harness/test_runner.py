@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from rstar_eval import runner as module
 from rstar_eval.config import RunConfig, build_config
+from rstar_eval.engine import local
+from rstar_eval.engine.local import LocalEngine
 from rstar_eval.errors import BackendError
+from rstar_eval.grading import group_answers
 from rstar_eval.problem import Problem, problem_id
 from rstar_eval.records import read_log
 from rstar_eval.runner import Runner, Stopped, TaskRun, grade_problem
@@ -71,15 +73,16 @@ def _run(
     path: Path, monkeypatch: pytest.MonkeyPatch, searches: Searches, *, stop_after: float | None = None, **settings: Any
 ) -> tuple[RunConfig, Quiet]:
     config = build_config({"tasks": "t", "strategy": "majority", "rollouts": 4, "trees": 2, **settings})
-    monkeypatch.setattr(module, "search", searches)
+    monkeypatch.setattr(local, "search", searches)
     quiet = Quiet()
-    tools = Tools(None, None, None, module.group_answers)  # type: ignore[arg-type]
+    tools = Tools(None, None, None, group_answers)  # type: ignore[arg-type]
 
     async def session(store: RunStore) -> None:
         stop = asyncio.Event()
         if stop_after is not None:
             asyncio.get_running_loop().call_later(stop_after, stop.set)
-        await Runner(config, store, tools, quiet, session=0, concurrency=3).run([TaskRun("t", PROBLEMS)], stop)
+        engine = LocalEngine(config, tools, 3)
+        await Runner(config, store, engine, quiet, session=0).run([TaskRun("t", PROBLEMS)], stop)
 
     with RunStore(path) as store:
         asyncio.run(session(store))

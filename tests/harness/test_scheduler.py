@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from rstar_eval.config import build_config
+from rstar_eval.engine.local import LocalEngine
 from rstar_eval.errors import BackendError
+from rstar_eval.grading import group_answers
 from rstar_eval.problem import Problem, problem_id
 from rstar_eval.records import comparable
-from rstar_eval.runner import Runner, Stopped, TaskRun, group_answers
+from rstar_eval.runner import Runner, Stopped, TaskRun
 from rstar_eval.solver.backends import make_policy
 from rstar_eval.solver.protocols import Policy
 from rstar_eval.solver.reward.scripted import ScriptedReward, noise
@@ -120,7 +122,8 @@ async def run(
     config = build_config({"tasks": "t", "strategy": "mcts", "rollouts": 2, "candidates": 3})
     tools = Tools(policy, workers, reward or ScriptedReward("noise", noise), group_answers)  # type: ignore[arg-type]
     with RunStore(path) as store:
-        runner = Runner(config, store, tools, progress or Counting(), session=0, concurrency=concurrency)
+        engine = LocalEngine(config, tools, concurrency)
+        runner = Runner(config, store, engine, progress or Counting(), session=0)
         try:
             await asyncio.wait_for(runner.run([TaskRun("t", PROBLEMS)], stop or asyncio.Event()), 60)
         finally:
