@@ -18,7 +18,7 @@ class Slot:
     name: of its store segment. actor, ready: of the worker that has it (None: none is ready). open: searches under way.
     alone: it does one search that must have a worker for itself; draining: it takes no more until it is empty, for
     such a search. failures: workers in a row that failed before they had finished a search. lost: is set when the
-    worker is found to be gone. done: searches finished.
+    worker is found to be gone. done: searches finished. starts: workers that it has had. host: the last one's machine.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Slot:
     open: int = 0
     alone: bool = False
     draining: bool = False
+    host: str | None = None
     failures: int = 0
     done: int = 0
     starts: int = 0
