@@ -1,16 +1,20 @@
-"""A run's figures, always computed from its log."""
+"""A run's figures, always computed from its logs: in one pass over rows that are streamed, so that a run of a million
+problems needs no more memory than a small one (store_index.py)."""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rstar_eval.records import OUTCOMES, GradeRecord, Log, SearchRecord, read_log
+from rstar_eval.records import OUTCOMES, read_log
 from rstar_eval.solver.types import Budget
 from rstar_eval.stats import curve_points, maj_at_k, pass_at_k, wilson
 from rstar_eval.store import read_manifest
+from rstar_eval.store_index import LARGE, GradeRow, Index, LogRows, SearchRow, is_large
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,41 +96,89 @@ class RunSummary:
         return {"run": str(self.path), "tasks": {one.task: one.machine() for one in self.tasks}}
 
 
-def summarise(path: Path, *, only: Collection[str] | None = None) -> RunSummary:
+def summarise(path: Path, *, only: Collection[str] | None = None, large: int = LARGE) -> RunSummary:
     """Return the figures of the run in folder `path`, of all its problems or of the problem ids in `only`.
 
-    UserError if the folder is no run.
+    A run with more than `large` bytes of logs is read through its index, which is brought up to date first. UserError
+    if the folder is no run or a log is damaged.
     """
     manifest = read_manifest(path)
-    log = read_log(path)
-    grader = manifest["grader"]
-    summaries = []
+    if not is_large(path, large):
+        return RunSummary(path, manifest, _summaries(manifest, LogRows(read_log(path)), only))
+    with Index(path) as index:
+        return RunSummary(path, manifest, _summaries(manifest, index, only))
+
+
+def _summaries(
+    manifest: Mapping[str, Any], rows: LogRows | Index, only: Collection[str] | None
+) -> tuple[TaskSummary, ...]:
+    grader = (manifest["grader"]["name"], manifest["grader"]["version"])
+    found = []
     for task in manifest["data"]:
-        grades = [
-            record
-            for (name, problem, who, version), record in log.grades.items()
-            if name == task
-            and (who, version) == (grader["name"], grader["version"])
-            and (only is None or problem in only)
-        ]
-        summaries.append(_summarise_task(task, grades, log, manifest["config"]))
-    return RunSummary(path, manifest, tuple(summaries))
+        grades, searches = _Grades(), _Searches()
+        for grade in rows.grades(task, grader):
+            if only is None or grade.problem in only:
+                grades.add(grade)
+        for search in rows.searches(task, grader):
+            if only is None or search.problem in only:
+                searches.add(search)
+        found.append(_task_summary(task, grades, searches, manifest["config"]))
+    return tuple(found)
 
 
-def _summarise_task(task: str, grades: list[GradeRecord], log: Log, config: Mapping[str, Any]) -> TaskSummary:
-    wanted = {record.problem for record in grades}
-    searches = [record for record in log.searches.values() if record.task == task and record.problem in wanted]
-    counts = {outcome: sum(record.outcome == outcome for record in grades) for outcome in OUTCOMES}
-    n, correct = len(grades), counts["correct"]
-    budget = Budget()
-    ends: dict[str, int] = {}
-    trajectories = 0
-    for search in searches:
-        budget.add(search.budget)
-        for one in search.trajectories:
-            trajectories += 1
-            ends[one.end] = ends.get(one.end, 0) + 1
-    verdicts = [one.outcome == "correct" for record in grades for one in record.trajectories]
+@dataclass(slots=True)
+class _Grades:
+    """Sums over a task's grades. patterns: how often each (classes, verdicts) of a problem's trajectories occurs."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    levels: dict[str, list[int]] = field(default_factory=dict)
+    patterns: Counter[tuple[tuple[int | None, ...], tuple[bool, ...]]] = field(default_factory=Counter)
+
+    def add(self, grade: GradeRow) -> None:
+        self.outcomes[grade.outcome] += 1
+        self.patterns[(grade.groups, grade.rights)] += 1
+        if grade.level is not None:
+            counts = self.levels.setdefault(grade.level, [0, 0])
+            counts[0] += 1
+            counts[1] += grade.outcome == "correct"
+
+
+@dataclass(slots=True)
+class _Searches:
+    """Sums over a task's searches. spans: of each session the first start and the last end (seconds)."""
+
+    budget: Budget = field(default_factory=Budget)
+    cpu: list[float] = field(default_factory=list)
+    ends: Counter[str] = field(default_factory=Counter)
+    trajectories: int = 0
+    searches: int = 0
+    first_trees: int = 0
+    decided: int = 0
+    within: int = 0
+    spans: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    def add(self, search: SearchRow) -> None:
+        self.budget.add(search.budget)
+        self.cpu.append(search.budget.cpu_seconds)
+        if len(self.cpu) >= 4096:
+            self.cpu = [math.fsum(self.cpu)]
+        self.ends.update(search.ends)
+        self.trajectories += len(search.ends)
+        self.searches += 1
+        self.first_trees += search.tree == 0
+        if search.end == "decided":
+            self.decided += 1
+            self.within += len(search.ends)
+        low, high = self.spans.get(search.session, (search.started, search.ended))
+        self.spans[search.session] = (min(low, search.started), max(high, search.ended))
+
+
+def _task_summary(task: str, grades: _Grades, searches: _Searches, config: Mapping[str, Any]) -> TaskSummary:
+    counts = {outcome: grades.outcomes[outcome] for outcome in OUTCOMES}
+    n, correct, budget = grades.outcomes.total(), counts["correct"], searches.budget
+    budget.cpu_seconds = math.fsum(searches.cpu)
+    verdicts = sum(len(rights) * count for (_, rights), count in grades.patterns.items())
+    right = sum(sum(rights) * count for (_, rights), count in grades.patterns.items())
     return TaskSummary(
         task=task,
         n=n,
@@ -136,63 +188,46 @@ def _summarise_task(task: str, grades: list[GradeRecord], log: Log, config: Mapp
         wrong=counts["wrong"],
         no_answer=counts["no_answer"],
         grader_error=counts["grader_error"],
-        avg=sum(verdicts) / len(verdicts) if verdicts else 0.0,
+        avg=right / verdicts if verdicts else 0.0,
         tokens=budget.completion_tokens,
         prompt_tokens=budget.prompt_tokens,
-        seconds=_wall_seconds(searches),
+        seconds=sum(high - low for _, (low, high) in sorted(searches.spans.items())),
         budget=budget,
-        trajectories=trajectories,
+        trajectories=searches.trajectories,
         steps_run=budget.code_runs,
         steps_ok=budget.code_ok,
-        ends=dict(sorted(ends.items(), key=lambda item: -item[1])),
+        ends=dict(sorted(searches.ends.items(), key=lambda item: (-item[1], item[0]))),
         curve=_curve(grades),
-        levels=_levels(grades),
+        levels=tuple(
+            LevelScore(label, size, hits / size, wilson(hits, size))
+            for label, (size, hits) in sorted(grades.levels.items())
+        ),
         spared=_spared(searches, config) if config.get("early_stop") else 0,
     )
 
 
-def _spared(searches: list[SearchRecord], config: Mapping[str, Any]) -> int:
-    """Trajectories that decided votes made needless: of searches that ended so, and of trees that were not grown."""
-    share = int(config["rollouts"]) // int(config["trees"])
-    grown: dict[str, int] = {}
-    for search in searches:
-        grown[search.problem] = grown.get(search.problem, 0) + 1
-    within = sum(share - len(search.trajectories) for search in searches if search.end == "decided")
-    return within + sum(int(config["trees"]) - count for count in grown.values()) * share
+def _spared(searches: _Searches, config: Mapping[str, Any]) -> int:
+    """Trajectories that decided votes made needless: of searches that ended so, and of trees that were not grown. With
+    early stop trees are grown in their order, so that a problem's first tree stands for the problem."""
+    share, trees = int(config["rollouts"]) // int(config["trees"]), int(config["trees"])
+    within = searches.decided * share - searches.within
+    return within + (searches.first_trees * trees - searches.searches) * share
 
 
-def _wall_seconds(searches: list[SearchRecord]) -> float:
-    """Sum over sessions of the time from the task's first search's start to its last search's end."""
-    spans: dict[int, tuple[float, float]] = {}
-    for search in searches:
-        timing = search.timing
-        low, high = spans.get(timing.session, (timing.started, timing.ended))
-        spans[timing.session] = (min(low, timing.started), max(high, timing.ended))
-    return sum(high - low for low, high in spans.values())
-
-
-def _curve(grades: list[GradeRecord]) -> tuple[CurvePoint, ...]:
+def _curve(grades: _Grades) -> tuple[CurvePoint, ...]:
     """Every point is a mean over all problems; one with fewer than k trajectories (an exhausted tree, a spent budget, a
     decided vote) counts with all that it has."""
-    ks = curve_points(max((len(record.trajectories) for record in grades), default=0))
-    passed, voted = [0.0] * len(ks), [0.0] * len(ks)
-    for record in grades:
-        size = len(record.trajectories)
+    ks = curve_points(max((len(rights) for _, rights in grades.patterns), default=0))
+    passed: list[list[float]] = [[] for _ in ks]
+    voted: list[list[float]] = [[] for _ in ks]
+    for (groups, rights), count in grades.patterns.items():
+        size = len(rights)
         if not size:
             continue
-        right = [one.outcome == "correct" for one in record.trajectories]
-        votes = maj_at_k([one.group for one in record.trajectories], right, [min(k, size) for k in ks])
+        votes = maj_at_k(groups, rights, [min(k, size) for k in ks])
         for place, k in enumerate(ks):
-            passed[place] += pass_at_k(size, sum(right), min(k, size))
-            voted[place] += votes[place]
-    n = len(grades)
-    return tuple(CurvePoint(k, p / n, v / n) for k, p, v in zip(ks, passed, voted, strict=True))
-
-
-def _levels(grades: list[GradeRecord]) -> tuple[LevelScore, ...]:
-    scores = []
-    for label in sorted({record.level for record in grades if record.level is not None}):
-        outcomes = [record.outcome == "correct" for record in grades if record.level == label]
-        n, correct = len(outcomes), sum(outcomes)
-        scores.append(LevelScore(label, n, correct / n, wilson(correct, n)))
-    return tuple(scores)
+            passed[place].append(count * pass_at_k(size, sum(rights), min(k, size)))
+            voted[place].append(count * votes[place])
+    n = grades.outcomes.total()
+    # fsum: the same figures whatever order the records come in
+    return tuple(CurvePoint(k, math.fsum(p) / n, math.fsum(v) / n) for k, p, v in zip(ks, passed, voted, strict=True))
