@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from rstar_eval.config import RunConfig, build_config, identity, load_preset
+from rstar_eval.engine.config import LOCAL, EngineConfig
 from rstar_eval.errors import UserError
 from rstar_eval.leaderboards.experiments import Experiment, Source
 from rstar_eval.leaderboards.models import Models, NotHere
@@ -107,10 +108,19 @@ def parse_only(text: str | None, experiments: Sequence[Experiment]) -> Only | No
 
 
 class Measurement:
-    """The runs of a reproduction in its folder. limit: problems of each task (None: all)."""
+    """The runs of a reproduction in its folder. limit: problems of each task (None: all). where: what does the
+    searches; with a distributed engine the runs are made one after the other, each with all of its workers."""
 
-    def __init__(self, models: Models, limit: int | None, data_dir: str | None, workers: int) -> None:
-        self.models, self.limit, self.data_dir, self.workers = models, limit, data_dir, workers
+    def __init__(
+        self,
+        models: Models,
+        limit: int | None,
+        data_dir: str | None,
+        workers: int,
+        where: EngineConfig = LOCAL,
+    ) -> None:
+        self.models, self.limit, self.data_dir, self.where = models, limit, data_dir, where
+        self.workers = 1 if where.distributed else workers
         self.output = models.output
         self._found: dict[str, RunScores] = {}
         self._hashes: dict[tuple[str, str], str] = {}
@@ -136,7 +146,7 @@ class Measurement:
             "reward": self.models.reward(run.reward, run.seed) if run.reward else None,
             "limit": self.limit, "data_dir": self.data_dir,
         }  # fmt: skip
-        return build_config(base, settings, own)
+        return replace(build_config(base, settings, own), where=self.where)
 
     def problems(self, task: str) -> int:
         """Return how many problems of a task are asked for."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rstar_eval.engine.config import LOCAL, EngineConfig
 from rstar_eval.errors import UserError
 from rstar_eval.leaderboards.costs import make_plan
 from rstar_eval.leaderboards.curves import make_curves
@@ -33,7 +34,8 @@ class Request:
 
     rounds: of self-evolution. seeds: None: those of the evolutions given, else the preset's. only: a cell. evolve:
     folders of evolutions to use; control: of their controls. limit: problems of each task. models, data: specs and
-    training files by name. settings: of evolutions that are still to be made. render_only: nothing is run.
+    training files by name. settings: of evolutions that are still to be made. render_only: nothing is run. where: what
+    does the searches. accelerate: how the trainings of evolutions are launched.
     """
 
     what: str
@@ -46,6 +48,8 @@ class Request:
     control: tuple[Path, ...] = ()
     limit: int | None = None
     workers: int = 2
+    where: EngineConfig = LOCAL
+    accelerate: str | None = None
     models: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Path] = field(default_factory=dict)
     data_dir: str | None = None
@@ -68,7 +72,7 @@ def reproduce(request: Request, console: Console) -> None:
         preset, request.output, _finished(given, own, request.rounds), controls, request.models, request.data,
         request.rounds,
     )  # fmt: skip
-    measurement = Measurement(models, request.limit, request.data_dir, request.workers)
+    measurement = Measurement(models, request.limit, request.data_dir, request.workers, request.where)
     wanted = needed(experiments, models, seeds, only)
     to_evolve = [
         seed for seed in seeds if seed not in models.evolutions and _evolves(wanted, experiments, models, seed)
@@ -89,7 +93,7 @@ def reproduce(request: Request, console: Console) -> None:
                 _evolve(own[seed], seed, request, console)
             if to_evolve:
                 models = replace(models, evolutions=_finished(given, own, request.rounds))
-                measurement = Measurement(models, request.limit, request.data_dir, request.workers)
+                measurement = Measurement(models, request.limit, request.data_dir, request.workers, request.where)
                 wanted = needed(experiments, models, seeds, only)
         _run(wanted, measurement, console)
     results = Results(request.output / "results", preset, request.limit)
@@ -185,7 +189,9 @@ def _evolve(folder: Path, seed: int, request: Request, console: Console) -> None
 
     console.print(f"evolution of seed {seed}, {request.rounds} rounds", highlight=False)
     settings = {"workers": request.workers, **request.settings}
-    evolve_command(request.preset, folder, request.rounds, seed, settings, None, False, console)
+    evolve_command(
+        request.preset, folder, request.rounds, seed, settings, None, False, console, request.where, request.accelerate
+    )
 
 
 def _run(wanted: Needed, measurement: Measurement, console: Console) -> None:

@@ -13,12 +13,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from rstar_eval.commands import register, terminal
+from rstar_eval.commands import ENGINE, GPUS_PER_WORKER, RAY_ADDRESS, WORKERS, register, terminal
 from rstar_eval.convert_cli import convert_ppm_command
 from rstar_eval.errors import UserError
 from rstar_eval.leaderboards_cli import register as register_leaderboards
 from rstar_eval.serving.command import serve_command
 from rstar_eval.solve_cli import solve_command
+from rstar_eval.store_cli import register as register_store
 from rstar_eval.training_cli import register as register_training
 
 app = typer.Typer(
@@ -111,18 +112,10 @@ def run(
             help="Send the figures to mlflow[:URI], wandb[:PROJECT] or trackio[:PROJECT] too.", show_default="none"
         ),
     ] = None,
-    engine: Annotated[
-        str | None, typer.Option(help="local, or ray: worker processes, on many machines.", show_default="local")
-    ] = None,
-    ray_address: Annotated[
-        str | None, typer.Option(help="A running cluster: auto, or HOST:PORT.", show_default="an own Ray, here")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Ray workers at most.", show_default="what the cluster has room for")
-    ] = None,
-    gpus_per_worker: Annotated[
-        float | None, typer.Option(help="GPUs of a Ray worker; below 1: a share of one.", show_default="0")
-    ] = None,
+    engine: Annotated[str | None, ENGINE] = None,
+    ray_address: Annotated[str | None, RAY_ADDRESS] = None,
+    workers: Annotated[int | None, WORKERS] = None,
+    gpus_per_worker: Annotated[float | None, GPUS_PER_WORKER] = None,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print one JSON object as the last line of standard output.", show_default="off"),
@@ -186,6 +179,7 @@ def run(
 
 
 register(app)
+register_store(app)
 register_training(app)
 register_leaderboards(app)
 app.command("solve")(solve_command)

@@ -14,6 +14,11 @@ from rstar_eval.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+ENGINE = typer.Option(help="local, or ray: worker processes, on many machines.", show_default="local")
+RAY_ADDRESS = typer.Option(help="A running cluster: auto, or HOST:PORT.", show_default="an own Ray, here")
+WORKERS = typer.Option(help="Ray workers at most.", show_default="what the cluster has room for")
+GPUS_PER_WORKER = typer.Option(help="GPUs of a Ray worker; below 1: a share of one.", show_default="0")
+
 tasks_app = typer.Typer(help="List the tasks, or show examples of a generated one.", invoke_without_command=True)
 
 
@@ -157,6 +162,9 @@ def export_rows(
         Path | None,
         typer.Option(help="A .parquet or .jsonl file, or a folder for Hugging Face datasets.", show_default="none"),
     ] = None,
+    stepwise: Annotated[
+        bool, typer.Option("--stepwise", help="Step values as TRL's stepwise supervision (PRM).", show_default="off")
+    ] = False,
     track: Annotated[
         str | None,
         typer.Option(
@@ -173,7 +181,7 @@ def export_rows(
     if output is None and track is None:
         raise UserError("neither --output nor --track is given", "say where the rows or the figures are to go")
     if output is not None:
-        typer.echo(f"{export(source, output, data_dir=data_dir)} rows -> {output}")
+        typer.echo(f"{export(source, output, data_dir=data_dir, stepwise=stepwise)} rows -> {output}")
     if track is not None:
         from rstar_eval.tracking import track_stored_run
 
@@ -226,13 +234,25 @@ def evolve(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print stages and settings, and do nothing.", show_default="off")
     ] = False,
+    engine: Annotated[str | None, ENGINE] = None,
+    ray_address: Annotated[str | None, RAY_ADDRESS] = None,
+    workers: Annotated[int | None, WORKERS] = None,
+    gpus_per_worker: Annotated[float | None, GPUS_PER_WORKER] = None,
+    accelerate: Annotated[
+        str | None,
+        typer.Option(help="Launch trainings by accelerate: ddp, fsdp or a config file.", show_default="one process"),
+    ] = None,
 ) -> None:
     """Grow a policy and a PPM in rounds from the search's own verified solutions (paper, section 3.4)."""
     from rstar_eval.config import parse_settings
+    from rstar_eval.engine.config import engine_of
     from rstar_eval.training.evolve_command import evolve_command
 
     values = parse_settings(settings or [])
-    evolve_command(preset, output, rounds, seed, values, until, dry_run, terminal(error=False))
+    more = {key.removeprefix("where."): values.pop(key) for key in list(values) if key.startswith("where.")}
+    given = {"engine": engine, "ray_address": ray_address, "workers": workers, "gpus_per_worker": gpus_per_worker}
+    where = engine_of(**{**more, **{key: value for key, value in given.items() if value is not None}})
+    evolve_command(preset, output, rounds, seed, values, until, dry_run, terminal(error=False), where, accelerate)
 
 
 def register(app: typer.Typer) -> None:

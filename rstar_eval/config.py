@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from rstar_eval.engine.config import ENGINES, EngineConfig
+from rstar_eval.engine.config import EngineConfig, check_name
 from rstar_eval.errors import UserError, nearest
 from rstar_eval.serial import canonical, from_data
 from rstar_eval.solver.config import SearchConfig
@@ -129,8 +129,7 @@ def build_config(*layers: Mapping[str, Any]) -> RunConfig:
     _check_ranges(merged)
     search = {key: merged.pop(key) for key in list(merged) if key in _SEARCH_KEYS}
     where = {key: merged.pop(key) for key in list(merged) if key in _ENGINE_KEYS}
-    if where.get("engine", "local") not in ENGINES:
-        raise UserError(f"unknown engine {where['engine']!r}", nearest(str(where["engine"]), ENGINES))
+    check_name(where.get("engine", "local"))
     config = from_data(RunConfig, {**merged, "search": search, "where": where}, "settings")
     check_config(config.search, scored=config.reward is not None)
     return config

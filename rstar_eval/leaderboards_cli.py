@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rstar_eval.commands import ENGINE, GPUS_PER_WORKER, RAY_ADDRESS
 from rstar_eval.errors import UserError
 
 _DATA_DIR = typer.Option(help="Folder with benchmark files.", show_default="$RSTAR_EVAL_DATA, then the cache")
@@ -46,7 +47,16 @@ def reproduce(
     output: Annotated[
         Path | None, typer.Option(help="The reproduction's folder.", show_default="reproduction/PRESET")
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes side by side.")] = 2,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes side by side; with --engine ray: its workers.", show_default="2")
+    ] = None,
+    engine: Annotated[str | None, ENGINE] = None,
+    ray_address: Annotated[str | None, RAY_ADDRESS] = None,
+    gpus_per_worker: Annotated[float | None, GPUS_PER_WORKER] = None,
+    accelerate: Annotated[
+        str | None,
+        typer.Option(help="Launch evolutions' trainings by accelerate: ddp, fsdp, a file.", show_default="one process"),
+    ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(help="NAME=SPEC: another place of a model of the plan; may be repeated.", show_default="none"),
@@ -67,14 +77,21 @@ def reproduce(
     """Regenerate a table or figure of the paper: measure what is missing, reuse what is stored, and render it."""
     from rstar_eval.commands import terminal
     from rstar_eval.config import parse_settings
+    from rstar_eval.engine.config import engine_of
     from rstar_eval.leaderboards.models import parse_pairs
     from rstar_eval.leaderboards.reproduce import Request
     from rstar_eval.leaderboards.reproduce import reproduce as run
 
+    distributed = engine not in (None, "local")
+    where = engine_of(
+        engine=engine, ray_address=ray_address, gpus_per_worker=gpus_per_worker,
+        workers=workers if distributed else None,
+    )  # fmt: skip
     request = Request(
         what=what, preset=preset, output=output or Path("reproduction") / preset, rounds=rounds,
         seeds=_seeds(seeds), only=only, evolve=tuple(evolve or ()), control=tuple(control or ()), limit=limit,
-        workers=workers, models=parse_pairs("--model", model or []),
+        workers=2 if distributed or workers is None else workers, where=where, accelerate=accelerate,
+        models=parse_pairs("--model", model or []),
         data={name: Path(file) for name, file in parse_pairs("--data", data or []).items()},
         data_dir=str(data_dir) if data_dir else None, settings=parse_settings(settings or []),
         render_only=render_only, dry_run=dry_run,

@@ -17,15 +17,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from rstar_eval.engine.config import LOCAL, EngineConfig
 from rstar_eval.errors import UserError
 from rstar_eval.problem import Problem
 from rstar_eval.serial import line, to_data
 from rstar_eval.solver.config import SearchConfig
 from rstar_eval.solver.seeds import derive_seed
+from rstar_eval.store import read_manifest
 from rstar_eval.training.datasets import latest, read_rows, write_datasets, write_rows
 from rstar_eval.training.evolve_config import EvolveConfig
 from rstar_eval.training.evolve_figures import Runs, paired_difference, read_runs, score, share_by_level, solved
-from rstar_eval.training.evolve_jobs import Cost, Job, run_jobs
+from rstar_eval.training.evolve_jobs import Cost, Job, accelerate_launcher, run_jobs
 from rstar_eval.training.evolve_pool import make_pool, pool_trees
 from rstar_eval.training.evolve_state import EvolveState
 from rstar_eval.training.evolve_worker import write_json
@@ -37,8 +39,18 @@ Say = Callable[[str], None]
 class Evolution:
     """A self-evolution in a folder. Its methods are the stages; each returns the figures that state.json keeps."""
 
-    def __init__(self, config: EvolveConfig, folder: Path, say: Say) -> None:
+    def __init__(
+        self,
+        config: EvolveConfig,
+        folder: Path,
+        say: Say,
+        where: EngineConfig = LOCAL,
+        accelerate: Path | None = None,
+    ) -> None:
+        """where: what does the searches. accelerate: a config file of accelerate, by which trainings are launched
+        (None: each in one process). Neither changes what the evolution is: another session may have others."""
         self.config, self.folder, self.say = config, folder.resolve(), say
+        self.where, self.accelerate = where, accelerate
         self.state = EvolveState(self.folder, asdict(config))
         self.pool = self._problems("pool", lambda: make_pool(config))
         self.validation = self._problems("validation", self._validation)
@@ -176,7 +188,7 @@ class Evolution:
                 "ppm", data / "pairs-union.jsonl", self.policy(number - 1), folder / "ppm", self.config.ppm, number
             ),
         ]
-        cost = run_jobs(folder / "jobs", jobs, self.config.workers)
+        cost = self._train_all(folder, jobs)
         return {"sft": _metrics(folder / "policy"), "ppm": _metrics(folder / "ppm"), **_cost(cost)}
 
     def _evaluate(self, number: int) -> dict[str, Any]:
@@ -223,7 +235,7 @@ class Evolution:
             write_rows(folder / f"{name}.jsonl", list(rows))
             start, settings = self.policy(rounds - 1), self.config.pqm if kind == "pqm" else self.config.orm
             jobs.append(self._training(kind, folder / f"{name}.jsonl", start, folder / kind, settings, rounds))
-        cost = run_jobs(folder / "jobs", jobs, self.config.workers)
+        cost = self._train_all(folder, jobs)
         return {kind: _metrics(folder / kind) for kind, _ in kinds} | _cost(cost)
 
     # ---- what stages share
@@ -249,7 +261,10 @@ class Evolution:
         """Return the description of a search for a job: of the pool (training) or of the validation problems."""
         name, chosen = ("pool", self.pool) if training else ("validation", self.validation)
         seeded = replace(search, seed=derive_seed(self.config.seed, *purpose))
-        settings = {"policy": policy, "reward": reward, "keep_trees": training, "search": asdict(seeded)}
+        settings = {
+            "policy": policy, "reward": reward, "keep_trees": training, "search": asdict(seeded),
+            "where": asdict(self.where),
+        }  # fmt: skip
         ids = only if only is not None else None if limit is None else [one.id for one in chosen[:limit]]
         return {
             "folder": str(folder), "problems": str(self.folder / f"{name}.jsonl"), "task": name, "only": ids,
@@ -257,13 +272,19 @@ class Evolution:
         }  # fmt: skip
 
     def _do(self, folder: Path, name: str, runs: Sequence[dict[str, Any]]) -> Cost:
-        """Do searches one after the other, each one's problems shared by as many processes as there are workers."""
+        """Do searches one after the other, each one's problems shared by as many processes as there are workers. With a
+        distributed engine one process does the shards one after the other, each with all of the engine's workers."""
         shards = self.config.workers
+        mine = [list(range(shards))] if self.where.distributed else [[shard] for shard in range(shards)]
         jobs = [
-            Job(f"{name}-{shard}", {"job": "search", "shard": shard, "shards": shards, "runs": list(runs)})
-            for shard in range(shards)
+            Job(f"{name}-{one[0]}", {"job": "search", "mine": one, "shards": shards, "runs": list(runs)})
+            for one in mine
         ]
         return run_jobs(folder / "jobs", jobs, shards)
+
+    def _train_all(self, folder: Path, jobs: Sequence[Job]) -> Cost:
+        """Do trainings side by side, or one after the other where each takes all of the machine's devices."""
+        return run_jobs(folder / "jobs", jobs, 1 if self.accelerate is not None else self.config.workers)
 
     def _training(self, kind: str, rows: Path, base: Path, output: Path, settings: TrainConfig, number: int) -> Job:
         config = replace(settings, seed=derive_seed(self.config.seed, "train", kind, number))
@@ -281,6 +302,7 @@ class Evolution:
                 "threads": 1,
                 "facts": {"round": number},
             },
+            launcher=() if self.accelerate is None else accelerate_launcher(self.accelerate),
         )
 
     def runs(self, folder: Path) -> Runs:
@@ -293,8 +315,11 @@ class Evolution:
         return [store for folder in folders for store in self.shards(folder) if store.exists()]
 
     def _search_figures(self, folders: Sequence[Path], cost: Cost) -> dict[str, Any]:
-        runs = read_runs(store for folder in folders for store in self.shards(folder))
-        return {"pool": share_by_level(solved(runs), self._levels()), "tokens": runs.tokens, **_cost(cost)}
+        stores = [store for folder in folders for store in self.shards(folder)]
+        runs = read_runs(stores)
+        figures = {"pool": share_by_level(solved(runs), self._levels()), "tokens": runs.tokens, **_cost(cost)}
+        aside = sum(len(read_manifest(store)["sessions"][-1].get("set_aside", ())) for store in stores)
+        return {**figures, "set_aside": aside} if aside else figures
 
     def _levels(self) -> dict[str, str]:
         return {problem.id: problem.level or "" for problem in self.pool}

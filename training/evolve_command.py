@@ -9,9 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rstar_eval.engine.config import LOCAL, EngineConfig
 from rstar_eval.errors import UserError
 from rstar_eval.training.evolve_config import EvolveConfig, evolve_preset
 from rstar_eval.training.evolve_figures import summary_text
+from rstar_eval.training.evolve_jobs import accelerate_config
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,8 +30,11 @@ def evolve_command(
     until: str | None,
     dry_run: bool,
     console: Console,
+    where: EngineConfig = LOCAL,
+    accelerate: str | None = None,
 ) -> None:
     """Run a self-evolution, or continue the one in `output`; with `dry_run` print its stages and settings instead.
+    where: what does the searches. accelerate: how trainings are launched (evolve_jobs.accelerate_config).
 
     UserError for a preset, setting or stage that there is none of, a base model that is no folder, a missing package.
     """
@@ -38,13 +43,17 @@ def evolve_command(
     config = evolve_preset(preset, settings, seed)
     stages = stage_names(config, rounds)
     check_until(until, stages)
+    launched = accelerate_config(accelerate)
     if dry_run:
         console.print(plan_text(config, stages), highlight=False, markup=False, soft_wrap=True)
         return
     _check_surroundings(config)
     from rstar_eval.training.evolve import Evolution, write_summary
 
-    evolution = Evolution(config, output, lambda text: console.print(text, highlight=False, markup=False))
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False)
+
+    evolution = Evolution(config, output, say, where, launched)
     try:
         evolution.run(rounds, until)
     finally:

@@ -20,11 +20,13 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job: its name (of its files in the jobs folder), what its worker reads, and the worker's module."""
+    """A job: its name (of its files in the jobs folder), what its worker reads, the worker's module, and the Python
+    arguments that launch it (none: the module by itself)."""
 
     name: str
     data: dict[str, Any]
     worker: str = "rstar_eval.training.evolve_worker"
+    launcher: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,33 @@ def run_jobs(folder: Path, jobs: Sequence[Job], workers: int) -> Cost:
     return Cost(round(time.monotonic() - began, 1), sum(cost["seconds"] for cost in costs), sum(peaks))
 
 
+def accelerate_launcher(config: Path) -> tuple[str, ...]:
+    """Return the Python arguments that launch a job by `accelerate launch` with a config file (devices, FSDP)."""
+    return "-m", "accelerate.commands.launch", "--config_file", str(config)
+
+
+def accelerate_config(name: str | None) -> Path | None:
+    """Return the config file that `name` means: a file, or one of those that come with the package (ddp, fsdp); None
+    for None. UserError if it is neither, or no config of accelerate."""
+    if name is None:
+        return None
+    import yaml
+
+    folder = Path(__file__).parent / "accelerate"
+    known = {one.stem: one for one in sorted(folder.glob("*.yaml"))}
+    path = known.get(name, Path(name))
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no YAML"
+        raise UserError(
+            f"can't read accelerate's config {name!r}: {reason}", f"give a YAML file, or one of {', '.join(known)}"
+        ) from None
+    if not isinstance(data, dict) or "distributed_type" not in data:
+        raise UserError(f"{name!r} is no config of accelerate", "make one with `accelerate config --config_file FILE`")
+    return path.resolve()
+
+
 def _start(folder: Path, job: Job) -> subprocess.Popen[bytes]:
     path = folder / f"{job.name}.json"
     write_json(path, job.data)
@@ -81,7 +110,7 @@ def _start(folder: Path, job: Job) -> subprocess.Popen[bytes]:
     }
     with open(folder / f"{job.name}.log", "ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", job.worker, str(path)],
+            [sys.executable, *job.launcher, "-m", job.worker, str(path)],
             stdin=subprocess.PIPE, stdout=log, stderr=log, env=surroundings,
             start_new_session=True,  # Ctrl-C reaches this process alone, which then ends its jobs
         )  # fmt: skip

@@ -30,6 +30,8 @@ def main(job_file: Path, kinds: Mapping[str, Callable[[dict[str, Any]], None]]) 
     job = json.loads(job_file.read_text(encoding="utf-8"))
     began = time.monotonic()
     kinds[job["job"]](job)
+    if os.environ.get("RANK", "0") != "0":  # another process of the same training tells
+        return
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     cost = {"seconds": round(time.monotonic() - began, 1), "peak_mb": round(peak)}
     write_json(job_file.with_suffix(".done.json"), cost)
@@ -52,9 +54,10 @@ def read_problems(path: Path) -> list[Problem]:
 
 
 def _search(job: dict[str, Any]) -> None:
-    """Do a shard's part of each search of the job, one after the other."""
+    """Do the parts of the job's shards of each search, one after the other."""
     for run in job["runs"]:
-        _search_shard(run, job["shard"], job["shards"])
+        for shard in job["mine"]:
+            _search_shard(run, shard, job["shards"])
 
 
 def _search_shard(run: dict[str, Any], shard: int, shards: int) -> None:

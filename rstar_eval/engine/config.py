@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
-from rstar_eval.errors import UserError
-from rstar_eval.solver.backends.spec import parse_policy_spec
+from rstar_eval.errors import UserError, nearest
 
 EngineName = Literal["local", "ray"]
 ENGINES = ("local", "ray")
@@ -38,6 +37,32 @@ class EngineConfig:
         return self.engine != "local"
 
 
+LOCAL = EngineConfig()
+"""The engine of one process."""
+
+
+def engine_of(**given: object) -> EngineConfig:
+    """Return the settings of an engine from those that are not None. UserError for an unknown one (with the nearest), a
+    wrong type or value, or one that has no meaning for the engine."""
+    from rstar_eval.serial import from_data
+
+    values = {name: value for name, value in given.items() if value is not None}
+    known = [one.name for one in fields(EngineConfig)]
+    for name in values:
+        if name not in known:
+            raise UserError(f"unknown setting {name!r} of the engine", nearest(name, known))
+    check_name(values.get("engine", "local"))
+    config = from_data(EngineConfig, values, "settings of the engine")
+    check_engine(config, "scripted", None)
+    return config
+
+
+def check_name(engine: object) -> None:
+    """Raise UserError with the nearest name unless `engine` is one."""
+    if engine not in ENGINES:
+        raise UserError(f"unknown engine {engine!r}", nearest(str(engine), ENGINES))
+
+
 def check_engine(config: EngineConfig, policy: str, reward: str | None) -> None:
     """Check the settings of an engine with the models of a run. UserError names the first that is wrong or that has no
     meaning for this engine, its value and the mend."""
@@ -52,9 +77,8 @@ def check_engine(config: EngineConfig, policy: str, reward: str | None) -> None:
     if gpus > 1 and gpus != int(gpus):
         raise UserError(f"gpus_per_worker is {gpus}", "give a share of one GPU, or a whole number of them")
     if not config.distributed:
-        defaults = EngineConfig()
         for name in ("ray_address", "workers", "gpus_per_worker", "cpus_per_worker", "executor_workers", "tries"):
-            if getattr(config, name) != getattr(defaults, name):
+            if getattr(config, name) != getattr(LOCAL, name):
                 raise UserError(f"{name} is given, and engine local has no workers", "add --engine ray")
         return
     _check_placement(config, policy, reward)
@@ -65,6 +89,8 @@ def _check_placement(config: EngineConfig, policy: str, reward: str | None) -> N
 
     vLLM takes `memory` as a share of a whole GPU for each engine, so that engines on one GPU need shares that add up
     to no more than the worker's own share of it."""
+    from rstar_eval.solver.backends.spec import parse_policy_spec
+
     gpus = config.gpus_per_worker
     engines = {"policy": parse_policy_spec(policy)} if policy.startswith("vllm:") else {}
     options = {name: dict(spec.options) for name, spec in engines.items()}

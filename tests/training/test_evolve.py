@@ -138,7 +138,7 @@ def test_failed_job_names_its_last_line_and_the_other_is_ended(tmp_path: Path) -
 def test_job_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     """A parent that dies without a word leaves no job behind: its end of the pipe closes."""
     job = tmp_path / "job.json"
-    job.write_text(json.dumps({"job": "search", "shard": 0, "shards": 1, "runs": []}))
+    job.write_text(json.dumps({"job": "search", "mine": [0], "shards": 1, "runs": []}))
     code = (
         "import subprocess, sys, time\n"
         f"subprocess.Popen([sys.executable, '-c', {WAITING!r}], stdin=subprocess.PIPE)\n"
