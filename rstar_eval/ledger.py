@@ -3,8 +3,10 @@ that are not. It does not grow with the problems that are done: a run of a milli
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rstar_eval.problem import Problem
 from rstar_eval.records import GradeRecord, Log, SearchRecord
@@ -41,15 +43,38 @@ class Ledger:
             self.log.searches.pop((record.task, record.problem, tree), None)
 
 
-def read_ledger(path: Path, grader: str, version: str) -> Ledger:
-    """Read the state of the run in folder `path` for a grader. UserError if a log is damaged."""
-    ledger = Ledger()
+def read_ledger(path: Path, grader: str, version: str, trees: int = 1) -> Ledger:
+    """Read the state of the run in folder `path` for a grader. UserError if a log is damaged.
+
+    A grade counts when the searches that it was made of are there: at least `trees` of them (1 with early stop), with
+    as many trajectories as it has verdicts. Else (a damaged search was taken out of the log) the problem is done again.
+    """
+    ledger, missing = Ledger(), dict[Key, int]()
     for number, data in enumerate(read_lines(path, GRADES), start=1):
         if (data.get("grader"), data.get("version")) == (grader, version):
             grade = from_data(GradeRecord, data, f"{path / GRADES} record {number}")
-            ledger.outcomes[(grade.task, grade.problem)] = grade.outcome
+            key = (grade.task, grade.problem)
+            ledger.outcomes[key], missing[key] = grade.outcome, len(grade.trajectories)
+    grown = dict.fromkeys(missing, 0)
     for number, data in enumerate(read_lines(path, TRAJECTORIES), start=1):
-        if (data.get("task"), data.get("problem")) not in ledger.outcomes:
-            search = from_data(SearchRecord, data, f"{path / TRAJECTORIES} record {number}")
-            ledger.log.searches.setdefault(search.key, search)
+        key = (data["task"], data["problem"])
+        if key in grown:
+            tree = 1 << int(data["tree"])
+            if not grown[key] & tree:  # a search that is there twice counts once
+                grown[key] |= tree
+                missing[key] -= len(data["trajectories"])
+        else:
+            _add_search(ledger, path, number, data)
+    lost = {key for key, left in missing.items() if left or grown[key].bit_count() < trees}
+    if lost:
+        for key in lost:
+            del ledger.outcomes[key]
+        for number, data in enumerate(read_lines(path, TRAJECTORIES), start=1):
+            if (data["task"], data["problem"]) in lost:
+                _add_search(ledger, path, number, data)
     return ledger
+
+
+def _add_search(ledger: Ledger, path: Path, number: int, data: Mapping[str, Any]) -> None:
+    search = from_data(SearchRecord, data, f"{path / TRAJECTORIES} record {number}")
+    ledger.log.searches.setdefault(search.key, search)

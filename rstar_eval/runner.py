@@ -84,7 +84,8 @@ class Runner:
         self.segments = WorkerSegments(store.path)
         for note in self.segments.notes:
             progress.note(note)
-        self.ledger = read_ledger(store.path, self.grader, self.version)
+        needed = 1 if config.search.early_stop else config.search.trees
+        self.ledger = read_ledger(store.path, self.grader, self.version, needed)
 
     def close(self) -> None:
         """Close the segments of workers. May be called twice."""
