@@ -104,7 +104,7 @@ def _check_placement(config: EngineConfig, policy: str, reward: str | None) -> N
         return
     for name, given in options.items():
         ranks = int(given.get("tensor_parallel", 1))
-        if ranks > gpus:
+        if ranks > max(1.0, gpus):
             raise UserError(
                 f"tensor_parallel={ranks} of the {name} with {gpus:g} GPUs a worker", "raise gpus_per_worker"
             )

@@ -1,0 +1,237 @@
+"""Whole runs on a Ray of this machine: what they store is what the local engine stores, whatever happens to workers.
+
+Each starts Ray, which takes seconds: slow."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rstar_eval.config import build_config
+from rstar_eval.engine import ray_workers
+from rstar_eval.evaluation import Outcome, prepare, run_config, run_problems
+from rstar_eval.problem import Problem
+from rstar_eval.progress import Silent
+from rstar_eval.records import comparable
+from rstar_eval.serial import line
+from rstar_eval.store import GRADES, TRAJECTORIES, folders, read_lines
+from rstar_eval.trees import TREES, _index
+
+ray = pytest.importorskip("ray", reason="needs Ray: pip install 'rstar-eval[ray]'")
+pytestmark = pytest.mark.slow
+BASE = {
+    "tasks": "mini_math", "policy": "scripted", "rollouts": 4, "trees": 2, "limit": 24, "seed": 3, "candidates": 3,
+    "concurrency": 4,
+}  # fmt: skip
+RAY = {"engine": "ray", "workers": 2}
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.searches = 0
+        self.on_search: Callable[[int], None] = lambda count: None
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def search_done(self, tokens: int) -> None:
+        self.searches += 1
+        self.on_search(self.searches)
+
+
+def run(path: Path, progress: Any = None, **settings: Any) -> Outcome:
+    return run_config(build_config(BASE, settings), path, progress or Silent())
+
+
+def stored(path: Path) -> dict[str, Any]:
+    """Everything that a run holds, as bytes by key, without what no two runs share (times, CPU seconds)."""
+    searches = [comparable(one) for one in read_lines(path, TRAJECTORIES)]
+    grades = list(read_lines(path, GRADES))
+    by_key = {(one["problem"], one["tree"]): line(one) for one in searches}
+    by_problem = {one["problem"]: line(one) for one in grades}
+    assert len(by_key) == len(searches), "a search was stored twice"
+    assert len(by_problem) == len(grades), "a grade was stored twice"
+    return {"searches": by_key, "grades": by_problem, "trees": packed_trees(path)}
+
+
+def packed_trees(path: Path) -> dict[Any, bytes]:
+    found = {}
+    for folder in folders(path):
+        if (folder / TREES).exists():
+            data = (folder / TREES).read_bytes()
+            for key, start, length in _index(folder):
+                assert key not in found, "a tree was stored twice"
+                found[key] = data[start : start + length]
+    return found
+
+
+def rays() -> list[str]:
+    """Ray's processes on this machine that belong to this session of the tests."""
+    found = subprocess.run(["pgrep", "-af", "raylet|gcs_server|ray::"], capture_output=True, text=True).stdout
+    return found.splitlines()
+
+
+@pytest.fixture(autouse=True)
+def no_ray_left() -> Iterator[None]:
+    before = set(rays())
+    yield
+    deadline = time.monotonic() + 20
+    while (left := set(rays()) - before) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    path = tmp_path_factory.mktemp("calm") / "run"
+    run(path, keep_trees=True)
+    return stored(path)
+
+
+def test_two_workers_store_what_one_process_stores_byte_for_byte(tmp_path: Path, calm: dict[str, Any]) -> None:
+    progress = Notes()
+    outcome = run(tmp_path / "run", progress, keep_trees=True, **RAY)
+    assert not outcome.set_aside
+    assert stored(tmp_path / "run") == calm
+    assert [one.name for one in folders(tmp_path / "run")[1:]] == ["w000", "w001"]
+    session = outcome.summary.manifest["sessions"][-1]["engine"]
+    assert session["engine"] == "ray"
+    assert sum(one["searches"] for one in session["workers"].values()) == 48
+    # The same command again finds everything done, and another engine goes on where this one stopped.
+    again = Notes()
+    run(tmp_path / "run", again, keep_trees=True)
+    assert again.searches == 0
+
+
+def test_executor_workers_give_the_same(tmp_path: Path, calm: dict[str, Any]) -> None:
+    outcome = run(tmp_path / "run", keep_trees=True, engine="ray", workers=1, executor_workers=1)
+    assert stored(tmp_path / "run") == calm
+    assert outcome.summary.manifest["sessions"][-1]["executor"]["hosts"] == 1
+
+
+def test_workers_killed_at_random_moments_change_nothing(tmp_path: Path, calm: dict[str, Any]) -> None:
+    progress, kills = Notes(), []
+    moments = iter([5, 15, 30])
+
+    def kill(count: int) -> None:
+        nonlocal due
+        if count >= due:
+            victims = [int(one.split()[0]) for one in rays() if "ray::SearchHost" in one]
+            if victims:
+                os.kill(random.Random(count).choice(victims), signal.SIGKILL)
+                kills.append(count)
+                due = next(moments, 10**9)
+
+    due = next(moments)
+    progress.on_search = kill
+    outcome = run(tmp_path / "run", progress, keep_trees=True, policy="scripted?delay=0.02", **RAY)
+    assert len(kills) == 3
+    assert not outcome.set_aside
+    engine = outcome.summary.manifest["sessions"][-1]["engine"]
+    assert engine["lost"] >= 1
+    assert engine["retried"] >= 1
+    found = stored(tmp_path / "run")
+    assert found["searches"] == calm["searches"]
+    assert found["grades"] == calm["grades"]
+
+
+def deadly_outcomes() -> Callable[[Problem], Any]:
+    """In a worker: the problem with index 5 kills the process that is told of its answers."""
+
+    def outcome_of(problem: Problem) -> Any:
+        async def outcome(answer: str) -> bool:
+            if problem.index == 5:
+                os._exit(9)
+            await asyncio.sleep(0)
+            return False
+
+        return outcome
+
+    return outcome_of
+
+
+def test_a_problem_that_kills_every_worker_is_set_aside_and_reported(tmp_path: Path) -> None:
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    job = prepare(build_config(BASE, {"trees": 1, "limit": 12, **RAY}), tmp_path / "run")
+    progress = Notes()
+    outcome = run_problems(job.config, job.tasks, job.data, tmp_path / "run", progress, deadly_outcomes)
+    (aside,) = outcome.set_aside
+    assert (aside.index, aside.tries) == (5, 3)
+    assert outcome.summary.tasks[0].n == 11
+    assert outcome.summary.manifest["sessions"][-1]["set_aside"][0]["index"] == 5
+    assert any("set aside: mini_math/5" in note for note in progress.notes)
+
+
+def test_workers_come_and_go_with_the_clusters_machines(
+    tmp_path: Path, calm: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setattr(ray_workers, "GROW_SECONDS", 0.5)
+    memory = {"object_store_memory": 80_000_000}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **memory})
+    try:
+        first = cluster.add_node(num_cpus=1, **memory)
+        progress = Notes()
+
+        def change(count: int) -> None:
+            if count == 4:
+                threading.Thread(target=cluster.add_node, kwargs={"num_cpus": 1, **memory}).start()
+            if count == 24:
+                threading.Thread(target=cluster.remove_node, args=(first,)).start()
+
+        progress.on_search = change
+        slow = {"policy": "scripted?delay=0.15", "engine": "ray", "ray_address": cluster.address}
+        outcome = run(tmp_path / "run", progress, **slow)
+        engine = outcome.summary.manifest["sessions"][-1]["engine"]
+        assert len(engine["workers"]) >= 2
+        assert engine["lost"] >= 1
+        assert stored(tmp_path / "run")["searches"] == calm["searches"]
+        assert stored(tmp_path / "run")["grades"] == calm["grades"]
+    finally:
+        cluster.shutdown()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_cleanly_and_the_same_command_continues(
+    tmp_path: Path, calm: dict[str, Any], number: signal.Signals
+) -> None:
+    options = [f"--set={key}={value}" for key, value in {**BASE, **RAY, "keep_trees": "true"}.items()]
+    output = tmp_path / "run"
+    command = [sys.executable, "-m", "rstar_eval.cli", "--output", str(output), "--json"]
+
+    def start(policy: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*command, *options, "--policy", policy], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+
+    process = start("scripted?delay=0.1")
+    deadline = time.monotonic() + 120
+    while sum(1 for _ in read_lines(output, TRAJECTORIES)) < 5 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, number)  # as a terminal's Ctrl-C does: all processes of the group
+    text, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "the same command continues" in errors
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["sessions"][-1]["ended"] == "stopped"
+    assert manifest["sessions"][-1]["cut_off"]["searches"] > 0
+    process = start("scripted")
+    text, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert json.loads(text.splitlines()[-1])["tasks"]["mini_math"]["n"] == 24
+    assert stored(output) == calm
