@@ -1,12 +1,14 @@
 """`rstar-eval export`: trajectories of a run, and training rows, in the forms that other tools read.
 
 Trajectories: one flat row each, for pandas, DuckDB or Hugging Face `datasets`. Training rows (files of the data
-engine): TRL's dataset types, so that its SFTTrainer, DPOTrainer or KTOTrainer take them as they are.
+engine): TRL's dataset types, so that its SFTTrainer, DPOTrainer, KTOTrainer, RewardTrainer or PRMTrainer take them as
+they are. Written as Parquet, as JSON lines, or as a folder that `datasets.load_from_disk` opens.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -22,24 +24,28 @@ FORMS = (".parquet", ".jsonl")
 _BLOCK = 2000
 
 
-def export(source: Path, output: Path, *, data_dir: Path | None = None) -> int:
+def export(source: Path, output: Path, *, data_dir: Path | None = None, stepwise: bool = False) -> int:
     """Write what `source` holds (a run's folder: its trajectories; a file of training rows: TRL rows) to `output`.
 
-    The ending of `output` says the form: .parquet or .jsonl. Returns the number of rows. UserError for another ending,
-    a file that exists, or a source that is neither.
+    The ending of `output` says the form: .parquet, .jsonl, or none for a folder of Hugging Face `datasets`. stepwise:
+    step values become TRL's stepwise supervision (`stepwise_rows`). Returns the number of rows. UserError for another
+    ending, an output that exists, a source that is neither or has no step values though `stepwise` needs them.
     """
-    if output.suffix not in FORMS:
-        raise UserError(f"output {str(output)!r} ends in {output.suffix or 'nothing'}", f"known: {', '.join(FORMS)}")
+    if output.suffix not in (*FORMS, ""):
+        raise UserError(f"output {str(output)!r} ends in {output.suffix}", f"known: {', '.join(FORMS)}, or a folder")
     if output.exists():
-        raise UserError(f"{str(output)!r} exists already", "give another file")
+        raise UserError(f"{str(output)!r} exists already", "give another name")
     if (source / MANIFEST).exists():
+        if stepwise:
+            raise UserError(f"{str(source)!r} is a run, which has no step values", "make them: rstar-eval data build")
         rows: Iterable[dict[str, Any]] = trajectories(source, data_dir=data_dir)
     elif source.is_file():
-        rows = trl_rows(source)
+        rows = stepwise_rows(source) if stepwise else trl_rows(source)
     else:
         raise UserError(f"{str(source)!r} is no run folder and no data file", "give one of these")
+    write = {".parquet": _write_parquet, ".jsonl": _write_lines, "": _write_folder}[output.suffix]
     try:
-        return _write_parquet(rows, output) if output.suffix == ".parquet" else _write_lines(rows, output)
+        return write(rows, output)
     except OSError as error:
         raise writing_error(output, error) from None
 
@@ -94,8 +100,8 @@ def trl_rows(path: Path) -> Iterator[dict[str, Any]]:
 
     sft: prompt-completion. pairs: preference (prompt, chosen, rejected), with our `margin` and `weight` beside.
     outcomes: unpaired preference (prompt, completion, label). values: prompt-completion with the step's `value`, which
-    TRL has no type for. Prompts and completions are plain text in the authors' layout, not chat messages. UserError if
-    the file can't be read as training rows.
+    TRL has no type for (`stepwise_rows` makes one of it). Prompts and completions are plain text in the authors'
+    layout, not chat messages. UserError if the file can't be read as training rows.
     """
     from rstar_eval.training.datasets import kind_of_file, read_rows
     from rstar_eval.training.rows import OutcomeRow, PairRow, SftRow, ValueRow
@@ -110,6 +116,39 @@ def trl_rows(path: Path) -> Iterator[dict[str, Any]]:
     }  # fmt: skip
     for row in read_rows(path, kind_of_file(path)):
         yield {**forms[type(row)](row), "problem": row.source.problem, "round": row.source.round}
+
+
+def stepwise_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the paths of a file of step values in TRL's stepwise supervision type, which its PRMTrainer takes.
+
+    prompt: what stands before the first step. completions: the steps from there to a step that has none below it.
+    labels: of each step whether its value is above 0, which is to say that more of the solutions through it were right
+    than wrong (the hard labels of a process reward model; the values themselves go along as `values`). A step whose
+    predecessor is not in the file (`min_visits` of the data engine) begins a path. UserError if the file holds others.
+    """
+    from rstar_eval.training.datasets import read_rows
+    from rstar_eval.training.rows import ValueRow
+
+    known: dict[tuple[str, str, int, str], ValueRow] = {}
+    for row in read_rows(path, "values"):
+        known[row.source.run, row.source.problem, row.source.tree, row.source.node] = row
+    above = {(*key[:3], key[3].rpartition(".")[0]) for key in known}
+    for key in known:
+        if key in above:
+            continue
+        steps: list[ValueRow] = []
+        place = key
+        while place in known:
+            steps.insert(0, known[place])
+            place = (*place[:3], place[3].rpartition(".")[0])
+        yield {
+            "prompt": steps[0].prompt,
+            "completions": [step.step for step in steps],
+            "labels": [step.q > 0 for step in steps],
+            "values": [step.q for step in steps],
+            "problem": steps[0].source.problem,
+            "round": steps[0].source.round,
+        }
 
 
 def _prompt(question: str) -> str:
@@ -162,8 +201,24 @@ def _write_parquet(rows: Iterable[dict[str, Any]], output: Path) -> int:
     return count
 
 
+def _write_folder(rows: Iterable[dict[str, Any]], output: Path) -> int:
+    """Write a folder that `datasets.load_from_disk` opens."""
+    try:
+        import datasets
+    except ImportError:
+        raise UserError("a folder of datasets needs datasets", "pip install 'rstar-eval[export]'") from None
+    with tempfile.TemporaryDirectory(prefix="rstar-eval-") as scratch:
+        file = Path(scratch) / "rows.parquet"
+        count = _write_parquet(rows, file)
+        found = datasets.Dataset.from_parquet(str(file), cache_dir=scratch)
+        found.save_to_disk(str(output))
+    return count
+
+
 def _type(pa: Any, name: str) -> Any:
     """Return the Parquet type of a column: the same name has the same type everywhere."""
+    if name in {"completions", "labels", "values"}:
+        return pa.list_({"completions": pa.string(), "labels": pa.bool_(), "values": pa.float64()}[name])
     if name == "steps":
         step = ("text", "kind", "status", "output", "value", "tokens")
         return pa.list_(pa.struct([pa.field(one, _type(pa, one)) for one in step]))

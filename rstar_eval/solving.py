@@ -19,6 +19,7 @@ from rstar_eval.serial import to_data
 from rstar_eval.solver.backends import make_policy
 from rstar_eval.solver.concurrent import together
 from rstar_eval.solver.executor import start_executor
+from rstar_eval.solver.protocols import Policy
 from rstar_eval.solver.reward import make_reward
 from rstar_eval.solver.search import Choice, Event, Observer, Tools, choose_answer, decided, search
 from rstar_eval.solver.strategies import STRATEGIES
@@ -197,13 +198,19 @@ async def solve_with(
 
 @contextlib.asynccontextmanager
 async def open_tools(
-    config: RunConfig, notify: Callable[[str], None], stop: asyncio.Event | None = None
+    config: RunConfig,
+    notify: Callable[[str], None],
+    stop: asyncio.Event | None = None,
+    *,
+    policy: Policy | None = None,
 ) -> AsyncIterator[Tools]:
     """Start the models and the sandbox of `config`, and close them at the end. UserError if one can't be started;
-    Interrupted if `stop` is set meanwhile."""
+    Interrupted if `stop` is set meanwhile. policy: one that is there already (closed with the others) instead of the
+    config's."""
     stop = stop or asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
-        policy = await _unless(stop, make_policy(config.policy, notify=notify))
+        if policy is None:
+            policy = await _unless(stop, make_policy(config.policy, notify=notify))
         stack.push_async_callback(policy.close)
         executor = await _unless(stop, start_executor(config.isolation, step_seconds=config.step_seconds))
         stack.push_async_callback(executor.close)
