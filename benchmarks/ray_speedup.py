@@ -103,8 +103,9 @@ def main() -> None:
                 runs.append(one)
                 each = [1000 * one[key] / one["searches"] for key in ("driver_cpu", "driver_fsync")]
                 print(
-                    f"round {number + 1}, {workers or 'no'} workers: {one['problems']} problems in {one['seconds']:.1f} s "
-                    f"(and {one['around']:.1f} s around it); driver {each[0]:.1f} ms CPU, {each[1]:.1f} ms fsync a search",
+                    f"round {number + 1}, {workers or 'no'} workers: {one['problems']} problems in "
+                    f"{one['seconds']:.1f} s (and {one['around']:.1f} s around it); driver {each[0]:.1f} ms CPU, "
+                    f"{each[1]:.1f} ms fsync a search",
                     flush=True,
                 )
     same = all(one["stored"] == runs[0]["stored"] for one in runs)
@@ -116,7 +117,8 @@ def main() -> None:
         ratios = [a / b for a, b in zip(own, first, strict=True)]
         print(
             f"{count or 'no'} workers: median {1000 / statistics.median(own):.1f} ms a problem, "
-            f"{statistics.median(ratios):.2f} times as fast as {given.workers[0]} ({min(ratios):.2f} to {max(ratios):.2f})"
+            f"{statistics.median(ratios):.2f} times as fast as {given.workers[0]} "
+            f"({min(ratios):.2f} to {max(ratios):.2f})"
         )
     print(f"the same searches and grades in all {len(runs)} runs: {'yes' if same else 'NO'}")
     if given.json:
