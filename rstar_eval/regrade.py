@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rstar_eval.config import build_config
+from rstar_eval.errors import UserError
 from rstar_eval.grading import GRADERS
 from rstar_eval.records import GradeRecord, read_log
 from rstar_eval.report import print_summary, write_reports
@@ -57,6 +58,30 @@ def regrade_run(path: Path, grader: str, console: Console, data_dir: Path | None
     _print_changes(console, f"{before['name']} {before['version']}", f"{grader} {version}", changed)
     print_summary(summary, console)
     return changed
+
+
+def grade_missing(path: Path, data_dir: Path | None = None) -> dict[str, str]:
+    """Grade every complete problem of the run that its own grader has not graded yet, without a model.
+
+    Returns the tasks whose data is not here, each with the reason. UserError if the folder is no run or is in use.
+    """
+    manifest, without = read_manifest(path), dict[str, str]()
+    name, settings = manifest["grader"]["name"], manifest["config"]
+    version = GRADERS[name].version
+    config = build_config({key: value for key, value in settings.items() if value is not None}, {"grader": name})
+    with RunStore(path) as store:
+        log = read_log(path)
+        for task, entry in manifest["data"].items():
+            try:
+                loaded = load_task(entry.get("task_file", task), data_dir=data_dir, download=False)
+            except UserError as error:
+                without[task] = str(error)
+                continue
+            for problem in loaded.problems:
+                trajectories = complete(log, problem, config.search, scored=config.reward is not None)
+                if trajectories is not None and (task, problem.id, name, version) not in log.grades:
+                    store.append_grade(to_data(grade_problem(problem, trajectories, config, version)))
+    return without
 
 
 def _print_changes(console: Console, before: str, after: str, changed: list[Change]) -> None:

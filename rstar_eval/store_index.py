@@ -183,6 +183,13 @@ class Index:
         row = self._db.execute(f"SELECT file, place, length FROM {table} WHERE {where}", key).fetchone()
         return None if row is None else (self.run / row[0].removeprefix("0/"), row[1], row[2])
 
+    def places(self, name: str) -> Iterator[tuple[Path, int, int]]:
+        """Yield where the records of a log that count lie (file, offset, length), by task and problem."""
+        table, columns = _TABLES[name]
+        order = columns.replace("problem", "number, problem")
+        for file, offset, length in self._rows(f"SELECT file, place, length FROM {table} ORDER BY {order}", ()):
+            yield self.run / file.removeprefix("0/"), offset, length
+
     def _rows(self, query: str, values: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
         with closing(self._db.execute(query, tuple(values))) as cursor:
             yield from cursor

@@ -51,8 +51,8 @@ class Segment:
     notes: what was found and mended when it was opened, one line each, for the user.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the folder, lock it, and cut off what a killed writer left half written.
+    def __init__(self, path: Path, *, mend: bool = True) -> None:
+        """Open or create the folder, lock it, and cut off what a killed writer left half written if it is to `mend`.
 
         UserError if it can't be written or another process has it.
         """
@@ -74,9 +74,10 @@ class Segment:
                 f"run folder {str(path)!r} is in use by another process", "wait for it or give another --output"
             ) from None
         try:
-            for name in (TRAJECTORIES, GRADES):
-                self._cut_torn_line(name)
-            self._recover_trees()
+            if mend:
+                for name in (TRAJECTORIES, GRADES):
+                    self._cut_torn_line(name)
+                self._recover_trees()
             self._closed = read_digests(path)
             self._missing_bytes()
         except OSError as error:
@@ -250,14 +251,14 @@ def _near_the_end(file: Path, size: int = 1 << 20) -> int:
         return log.tell()
 
 
-def digest_of(file: Path, since: Digest | None = None) -> Digest:
-    """Return the digest of a log's whole lines, given its state `since` (of a digest before)."""
+def digest_of(file: Path, since: Digest | None = None, stop: int | None = None) -> Digest:
+    """Return the digest of a log's whole lines, given its state `since` (of a digest before), up to byte `stop`."""
     since = since or Digest()
     size, records, chain = since.bytes, since.records, since.chain
     with open(file, "rb") as log:
         log.seek(size)
         for raw in log:
-            if not raw.endswith(b"\n"):
+            if not raw.endswith(b"\n") or (stop is not None and size + len(raw) > stop):
                 break
             chain = hashlib.sha256(bytes.fromhex(chain) + raw).hexdigest()
             size, records = size + len(raw), records + 1

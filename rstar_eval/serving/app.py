@@ -50,9 +50,16 @@ class Metrics:
         self.answers.labels("yes" if solution.answer is not None else "no").inc()
 
 
-def make_app(service: Service, *, bounds: Bounds, api_key: str | None = None, body_bytes: int = 1 << 20) -> Starlette:
+def make_app(
+    service: Service,
+    *,
+    bounds: Bounds,
+    api_key: str | None = None,
+    body_bytes: int = 1 << 20,
+    body_seconds: float = 30.0,
+) -> Starlette:
     """Return the ASGI application in front of a started `service`. With `api_key` every /v1 request must carry it as a
-    bearer token; bodies over `body_bytes` are refused unread."""
+    bearer token; bodies over `body_bytes` are refused unread, and ones that take longer than `body_seconds` to come."""
     metrics = Metrics(service)
 
     def guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
@@ -68,7 +75,7 @@ def make_app(service: Service, *, bounds: Bounds, api_key: str | None = None, bo
         began, id = time.monotonic(), f"chatcmpl-{uuid.uuid4().hex}"
         log = _Log(id, metrics, began)
         try:
-            asked = read_request(await _body(request, body_bytes), service.config, bounds)
+            asked = read_request(await _body(request, body_bytes, body_seconds), service.config, bounds)
             if asked.stream:
                 lines = _stream(service, asked, id, log)
                 first = await anext(lines)  # so that a refusal is still an HTTP error
@@ -133,14 +140,18 @@ class _Log:
         logger.info(json.dumps(record | ({"detail": detail[:500]} if detail else {})))
 
 
-async def _body(request: Request, most: int) -> object:
-    """Read the JSON body, of at most `most` bytes."""
+async def _body(request: Request, most: int, seconds: float) -> object:
+    """Read the JSON body, of at most `most` bytes, that must be here within `seconds`."""
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise Refused(413, f"the body is larger than {most} bytes", code="body_too_large")
-        parts.append(part)
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                size += len(part)
+                if size > most:
+                    raise Refused(413, f"the body is larger than {most} bytes", code="body_too_large")
+                parts.append(part)
+    except TimeoutError:
+        raise Refused(408, f"the body did not come within {seconds:g} s", code="body_too_slow") from None
     try:
         return json.loads(b"".join(parts))
     except (ValueError, RecursionError):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rstar_eval.serving.service import Service
 
 KEY = "RSTAR_EVAL_SERVE_KEY"
+CONNECTIONS = 512
+"""Connections at once beyond the queue's length; more are refused with status 503 before anything is read."""
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -78,7 +80,10 @@ def serve_command(
     service = Service(values, queue=queue, notify=lambda text: logging.getLogger("rstar_eval").info(text))
     bounds = Bounds(max_characters, max_rollouts, max_tokens)
     app = make_app(service, bounds=bounds, api_key=key)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10, lifespan="off"))
+    options = uvicorn.Config(
+        app, log_level="warning", timeout_graceful_shutdown=10, lifespan="off", limit_concurrency=queue + CONNECTIONS
+    )
+    server = uvicorn.Server(options)
     with _listener(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
         try:

@@ -43,11 +43,17 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The most that one request may ask for: characters of the question, rollouts, completion tokens (None: no cap)."""
+    """The most that one request may ask for: characters of the question, rollouts, completion tokens of the search
+    (None: no cap); steps sampled at an expansion, steps on a path, and tokens of one step or block. Where the server's
+    own settings are above one of the last four, they are the bound."""
 
     characters: int = 20_000
     rollouts: int = 256
     tokens: int | None = None
+    candidates: int = 64
+    max_depth: int = 64
+    max_step_tokens: int = 8192
+    max_block_tokens: int = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,11 @@ def read_request(data: object, config: RunConfig, bounds: Bounds) -> Asked:
         raise Refused(
             400, f"{walks} rollouts are asked for; this server allows {bounds.rollouts}", code="too_many", param="rstar"
         )
+    for name in ("candidates", "max_depth", "max_step_tokens", "max_block_tokens"):
+        most = max(getattr(bounds, name), getattr(config.search, name))
+        if getattr(search, name) > most:
+            message = f"{name} is {getattr(search, name)}; this server allows {most}"
+            raise Refused(400, message, code="too_many", param=f"rstar.{name}")
     if data.get("n", 1) != 1:
         raise Refused(400, f"n is {data['n']!r}; one answer is given a request", code="unsupported", param="n")
     options = data.get("stream_options")

@@ -71,6 +71,12 @@ def test_earlier_messages_come_before_the_question_and_parts_are_joined() -> Non
         ({"rstar": {"rollouts": 65}}, 400, "rstar"),
         ({"rstar": {"rollouts": 32, "rollouts_per_trajectory": 4}}, 400, "rstar"),
         ({"temperature": -1}, 400, "rstar"),
+        ({"temperature": float("nan")}, 400, "rstar"),
+        ({"temperature": float("inf")}, 400, "rstar"),
+        ({"rstar": {"candidates": 65}}, 400, "rstar.candidates"),
+        ({"rstar": {"max_depth": 10**6}}, 400, "rstar.max_depth"),
+        ({"rstar": {"max_step_tokens": 10**9}}, 400, "rstar.max_step_tokens"),
+        ({"rstar": {"max_block_tokens": 8193}}, 400, "rstar.max_block_tokens"),
         ({"max_tokens": 0}, 400, "rstar"),
     ],
 )
@@ -91,3 +97,11 @@ def test_the_servers_token_cap_holds_whatever_is_asked() -> None:
     assert _read(Bounds(tokens=500)).search.max_tokens_per_problem == 500
     assert _read(Bounds(tokens=500), max_tokens=9000).search.max_tokens_per_problem == 500
     assert _read(Bounds(tokens=500), max_tokens=90).search.max_tokens_per_problem == 90
+
+
+def test_the_servers_own_settings_may_be_above_the_bounds() -> None:
+    config = build_config({"policy": "scripted", "candidates": 100})
+    assert read_request({"messages": ASK}, config, Bounds()).search.candidates == 100
+    assert read_request({"messages": ASK, "rstar": {"candidates": 100}}, config, Bounds()).search.candidates == 100
+    with pytest.raises(Refused, match="this server allows 100"):
+        read_request({"messages": ASK, "rstar": {"candidates": 101}}, config, Bounds())

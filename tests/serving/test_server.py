@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -218,3 +218,19 @@ def test_the_log_has_one_json_line_a_request_without_the_question() -> None:
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     assert [(line["event"], line["status"]) for line in lines] == [("request", 200)]
     assert "20 + 3" not in text
+
+
+def test_a_body_that_drips_in_is_refused() -> None:
+    """A client that opens a request and sends its body byte by byte does not hold it open."""
+    from rstar_eval.serving.app import _body
+    from rstar_eval.serving.request import Refused
+
+    class Dripping:
+        async def stream(self) -> AsyncIterator[bytes]:
+            while True:
+                await asyncio.sleep(0.01)
+                yield b" "
+
+    with pytest.raises(Refused, match=r"did not come within 0\.05 s") as caught:
+        asyncio.run(_body(Dripping(), 1 << 20, 0.05))  # type: ignore[arg-type]
+    assert caught.value.status == 408
