@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from rstar_eval.engine.config import EngineConfig
 from rstar_eval.errors import UserError
+
+T = TypeVar("T")
 
 STORE_BYTES = 200_000_000
 """Shared memory of a Ray of our own. Results are small: a search with its packed tree is some tens of kilobytes."""
@@ -52,6 +54,22 @@ def disconnect() -> None:
     import ray
 
     ray.shutdown()
+
+
+def call(config: EngineConfig, function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function on a machine of the cluster that has room for a worker, and return its result. What it raises is
+    raised here."""
+    connect(config)
+    import ray
+
+    try:
+        asked = {"num_cpus": config.cpus_per_worker, "num_gpus": config.gpus_per_worker}
+        found: T = ray.get(ray.remote(function).options(**asked, max_retries=2).remote(*arguments))
+        return found
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    finally:
+        disconnect()
 
 
 def demand(config: EngineConfig) -> dict[str, float]:

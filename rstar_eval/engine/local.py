@@ -4,6 +4,7 @@ a worker of a distributed engine is the same `SearchHost` in another one."""
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -72,6 +73,12 @@ class LocalEngine:
         for one in (self.tools.policy, self.tools.reward, self.tools.executor):
             if one is not None:
                 await one.close()
+
+
+def model_folder(folder: str) -> None:
+    """Make `folder` the place that relative paths in models' specs start from, where a machine has it."""
+    if os.path.isdir(folder):
+        os.chdir(folder)
 
 
 async def start_local(

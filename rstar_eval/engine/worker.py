@@ -17,7 +17,7 @@ from typing import Any
 from rstar_eval import __version__
 from rstar_eval.config import RunConfig
 from rstar_eval.engine.base import MakeOutcomes, Searched
-from rstar_eval.engine.local import LocalEngine, start_local
+from rstar_eval.engine.local import LocalEngine, model_folder, start_local
 from rstar_eval.engine.remote_executor import RemoteExecutor
 from rstar_eval.problem import Problem
 from rstar_eval.solver.types import Budget, Question
@@ -47,8 +47,7 @@ class SearchHost:
 
     def __init__(self, config: RunConfig, folder: str, outcomes: MakeOutcomes | None) -> None:
         """folder: the driver's working folder, which relative paths in the models' specs start from."""
-        if os.path.isdir(folder):
-            os.chdir(folder)
+        model_folder(folder)
         self.config, self.outcomes = config, outcomes
         self._engine: LocalEngine | None = None
         self._open: dict[int, tuple[asyncio.Task[Searched], Budget]] = {}
