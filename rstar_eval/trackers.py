@@ -1,5 +1,5 @@
-"""The experiment trackers that a run's figures can be sent to. Each needs its own package, none of them an extra of
-another: `pip install 'rstar-eval[track]'` brings MLflow's client, the others are `pip install wandb` and `trackio`.
+"""The experiment trackers that a run's figures can be sent to. Each needs a package of its own: MLflow is the extra
+`track`, the others are `pip install wandb` and `pip install trackio`.
 """
 
 from __future__ import annotations
