@@ -30,10 +30,11 @@ def main(job_file: Path, kinds: Mapping[str, Callable[[dict[str, Any]], None]]) 
     job = json.loads(job_file.read_text(encoding="utf-8"))
     began = time.monotonic()
     kinds[job["job"]](job)
-    if os.environ.get("RANK", "0") != "0":  # another process of the same training tells
+    if os.environ.get("RANK", "0") != "0":  # the first process of the same training tells
         return
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    cost = {"seconds": round(time.monotonic() - began, 1), "peak_mb": round(peak)}
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    cost = {"seconds": round(time.monotonic() - began, 1), "peak_mb": round(peak), "processes": processes}
     write_json(job_file.with_suffix(".done.json"), cost)
 
 
