@@ -61,15 +61,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", help="an extra, several joined by +, or core; may be repeated")
     parser.add_argument("--work", type=Path, help="where environments are made (default: a temporary folder)")
+    parser.add_argument(
+        "--wheel", type=Path, help="a wheel that was built before (default: build one of the last commit)"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the environments")
     options = parser.parse_args()
     work = options.work or Path(tempfile.mkdtemp(prefix="rstar-eval-install-"))
     work.mkdir(parents=True, exist_ok=True)
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [name for name in project["optional-dependencies"] if name not in (*RESOLVE, "dev")]
-    wheel = build(work)
+    wheel = options.wheel or build(work)
     good = contents(wheel)
-    for name in options.only or ["core", *extras, *TOGETHER, *RESOLVE]:
+    for name in options.only if options.only is not None else ["core", *extras, *TOGETHER, *RESOLVE]:
         chosen = [] if name == "core" else name.split("+")
         check = resolve if name in RESOLVE else install
         good = check(name, chosen, wheel, work, keep=options.keep) and good
