@@ -231,6 +231,10 @@ def evolve(
     until: Annotated[
         str | None, typer.Option(help="Stop after this stage: base, round1, round2/data, ...", show_default="none")
     ] = None,
+    branch: Annotated[
+        str | None,
+        typer.Option(help="Begin with the first rounds of another evolution: FOLDER:ROUNDS.", show_default="none"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print stages and settings, and do nothing.", show_default="off")
     ] = False,
@@ -252,7 +256,8 @@ def evolve(
     more = {key.removeprefix("where."): values.pop(key) for key in list(values) if key.startswith("where.")}
     given = {"engine": engine, "ray_address": ray_address, "workers": workers, "gpus_per_worker": gpus_per_worker}
     where = engine_of(**{**more, **{key: value for key, value in given.items() if value is not None}})
-    evolve_command(preset, output, rounds, seed, values, until, dry_run, terminal(error=False), where, accelerate)
+    console = terminal(error=False)
+    evolve_command(preset, output, rounds, seed, values, until, dry_run, console, where, accelerate, branch)
 
 
 def register(app: typer.Typer) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rstar_eval.engine.config import LOCAL, EngineConfig
 from rstar_eval.errors import UserError
+from rstar_eval.training.evolve_branch import branch
 from rstar_eval.training.evolve_config import EvolveConfig, evolve_preset
 from rstar_eval.training.evolve_figures import summary_text
 from rstar_eval.training.evolve_jobs import accelerate_config
@@ -32,9 +33,11 @@ def evolve_command(
     console: Console,
     where: EngineConfig = LOCAL,
     accelerate: str | None = None,
+    origin: str | None = None,
 ) -> None:
     """Run a self-evolution, or continue the one in `output`; with `dry_run` print its stages and settings instead.
-    where: what does the searches. accelerate: how trainings are launched (evolve_jobs.accelerate_config).
+    where: what does the searches. accelerate: how trainings are launched (evolve_jobs.accelerate_config). origin: the
+    evolution whose first rounds this one begins with (evolve_branch.branch).
 
     UserError for a preset, setting or stage that there is none of, a base model that is no folder, a missing package.
     """
@@ -49,6 +52,9 @@ def evolve_command(
         return
     _check_surroundings(config)
     from rstar_eval.training.evolve import Evolution, write_summary
+
+    if origin is not None:
+        branch(config, output, origin)
 
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False)

@@ -85,10 +85,10 @@ class EvolveConfig:
 
 
 def _mini() -> EvolveConfig:
-    """The miniature: 1200 generated problems, a model of 0.6 million parameters, two CPU cores.
+    """The miniature: 2020 generated problems, a model of 0.6 million parameters, two CPU cores.
 
-    Easy problems are where a rare trap is cheapest to find; every SFT takes the same number of steps, so that later
-    rounds gain by their data alone.
+    Problems of one step are where a rare trap is cheapest to find; the long ones keep a policy from forgetting, while
+    it learns the traps, how to follow a chain.
     """
     # Temperature and nucleus are wide open: a right reading of a rare trap is a sample in sixty.
     search = SearchConfig(
@@ -101,12 +101,12 @@ def _mini() -> EvolveConfig:
     )
     return EvolveConfig(
         name="mini",
-        pool={"1": 400, "2": 340, "3": 260, "4": 100, "5": 100},
+        pool={"1": 1200, "2": 340, "3": 200, "4": 80, "5": 80, "chain": 120},
         demonstrations=30_000,
         plans=(RoundPlan(search), RoundPlan(search), guided, replace(guided, more=more)),
         data=MINI_DATA,
         pretrain=(pretrain,),
-        sft=training_preset("mini", "sft", max_steps=400, max_length=512),
+        sft=training_preset("mini", "sft", max_length=512),
         ppm=training_preset("mini", "ppm", max_steps=400, held_out=0.1, max_length=512),
         pqm=training_preset("mini", "pqm", max_steps=1000, held_out=0.1, max_length=512),
         orm=training_preset("mini", "orm", max_steps=1000, held_out=0.1, max_length=512),

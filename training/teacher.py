@@ -26,12 +26,13 @@ class Author:
     """How the bootstrap author works.
 
     misread: chance that a trap of a tier is fallen for. slip: chance that a step without a trap goes wrong (another
-    number, or plus for minus). levels: share of each level among the demonstrations; level 5 has four steps.
+    number, or plus for minus). levels: share of each level among the demonstrations; `chain` has long problems
+    without rare traps: from them the base learns to follow many sentences.
     """
 
     misread: Mapping[Tier, float] = field(default_factory=lambda: {"A": 0.63, "B": 0.9, "C": 0.95})
     slip: float = 0.04
-    levels: Mapping[str, float] = field(default_factory=lambda: {"1": 0.2, "2": 0.3, "3": 0.4, "5": 0.1})
+    levels: Mapping[str, float] = field(default_factory=lambda: {"1": 0.15, "2": 0.2, "3": 0.25, "chain": 0.4})
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rstar_eval.errors import BackendError, UserError
+from rstar_eval.training.evolve_branch import branch
 from rstar_eval.training.evolve_command import check_until, plan_text, stage_names
 from rstar_eval.training.evolve_config import evolve_preset
 from rstar_eval.training.evolve_figures import paired_difference, share_by_level, summary_text
@@ -222,3 +223,48 @@ def test_mistakes_on_the_command_line_are_one_line(
     assert len(done.stderr.strip().splitlines()) == 1
     assert all(part in done.stderr for part in parts), done.stderr
     assert not (tmp_path / "e").exists()
+
+
+def _evolution(folder: Path, config: object, stages: list[str]) -> None:
+    for part in ("base/policy", "round0/greedy", "round1/policy", "round2/judges"):
+        (folder / part).mkdir(parents=True)
+        (folder / part / "weights").write_text(part)
+    for part in ("pool.jsonl", "validation.jsonl"):
+        (folder / part).write_text(part)
+    state = {"schema": 1, "settings": asdict(config), "stages": {name: {"n": name} for name in stages}}  # type: ignore[call-overload]
+    (folder / "state.json").write_text(json.dumps(state))
+
+
+STAGES = ["base", "round0/evaluate", "round1/search", "round1/gate", "round1/judges", "round2/search"]
+
+
+def test_a_branch_begins_with_the_rounds_of_another_evolution(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    _evolution(first, evolve_preset("mini"), STAGES)
+    config = evolve_preset("mini", {"plans.2.guided": False})
+    for _ in range(2):  # the second time it continues
+        branch(config, second, f"{first}:1")
+    state = EvolveState(second, asdict(config))
+    assert list(state.stages) == STAGES[:4]
+    assert (second / "round1/policy/weights").read_text() == "round1/policy"
+    assert (second / "pool.jsonl").exists()
+    assert not (second / "round2").exists()
+    with pytest.raises(UserError, match="did not begin with"):
+        branch(config, second, f"{first}:0")
+
+
+@pytest.mark.parametrize(
+    ("changes", "origin", "match"),
+    [
+        ({}, "first", "can't read --branch.*FOLDER:ROUNDS"),
+        ({}, "nowhere:1", "no evolution in .*nowhere"),
+        ({}, "first:2", "has not finished round 2"),
+        ({"sft.epochs": 1}, "first:1", "other settings: sft.epochs is 3.0 there and 1.0 here"),
+        ({"plans.0.guided": True}, "first:1", "plans.0.guided is False there and True here"),
+    ],
+)
+def test_a_branch_that_can_not_be(tmp_path: Path, changes: dict[str, object], origin: str, match: str) -> None:
+    _evolution(tmp_path / "first", evolve_preset("mini"), STAGES)
+    with pytest.raises(UserError, match=match):
+        branch(evolve_preset("mini", changes), tmp_path / "second", str(tmp_path / origin) if ":" in origin else origin)
+    assert not (tmp_path / "second" / "state.json").exists()
