@@ -1,4 +1,4 @@
-"""An evolution with Ray workers for its searches, or with trainings that accelerate launches: what a local one makes."""
+"""Evolutions with Ray workers for their searches, or trainings that accelerate launches: what a local one makes."""
 
 from __future__ import annotations
 
