@@ -122,30 +122,43 @@ def test_executor_workers_give_the_same(tmp_path: Path, calm: dict[str, Any]) ->
     assert outcome.summary.manifest["sessions"][-1]["executor"]["hosts"] == 1
 
 
-def test_workers_killed_at_random_moments_change_nothing(tmp_path: Path, calm: dict[str, Any]) -> None:
-    progress, kills = Notes(), []
-    moments = iter([5, 15, 30])
+class Killer(Notes):
+    """Kills a worker's process each time that so many searches are done."""
 
-    def kill(count: int) -> None:
-        nonlocal due
-        if count >= due:
+    def __init__(self, moments: list[int]) -> None:
+        super().__init__()
+        self.moments, self.kills, self.on_search = moments, 0, self.kill
+
+    def kill(self, count: int) -> None:
+        if self.moments and count >= self.moments[0]:
             victims = [int(one.split()[0]) for one in rays() if "ray::SearchHost" in one]
-            if victims:
+            if victims:  # else all are starting: the next search is soon enough
+                self.moments.pop(0)
                 os.kill(random.Random(count).choice(victims), signal.SIGKILL)
-                kills.append(count)
-                due = next(moments, 10**9)
+                self.kills += 1
 
-    due = next(moments)
-    progress.on_search = kill
+
+def test_workers_killed_at_random_moments_change_nothing(tmp_path: Path, calm: dict[str, Any]) -> None:
+    progress = Killer([5, 15, 30])
     outcome = run(tmp_path / "run", progress, keep_trees=True, policy="scripted?delay=0.02", **RAY)
-    assert len(kills) == 3
+    assert progress.kills == 3
     assert not outcome.set_aside
     engine = outcome.summary.manifest["sessions"][-1]["engine"]
-    assert engine["lost"] >= 1
-    assert engine["retried"] >= 1
-    found = stored(tmp_path / "run")
-    assert found["searches"] == calm["searches"]
-    assert found["grades"] == calm["grades"]
+    assert engine["lost"] == 3
+    assert engine["retried"] >= 3
+    assert stored(tmp_path / "run") == calm
+
+
+def test_a_worker_killed_three_times_in_500_problems_changes_nothing(tmp_path: Path) -> None:
+    wide = {"limit": 500, "trees": 1, "rollouts": 2, "candidates": 2}
+    run(tmp_path / "calm", **wide)
+    progress = Killer([60, 200, 350])
+    outcome = run(tmp_path / "killed", progress, **wide, **RAY)
+    assert progress.kills == 3
+    assert not outcome.set_aside
+    assert outcome.summary.tasks[0].n == 500
+    assert outcome.summary.manifest["sessions"][-1]["engine"]["lost"] == 3
+    assert stored(tmp_path / "killed") == stored(tmp_path / "calm")
 
 
 def deadly_outcomes() -> Callable[[Problem], Any]:
