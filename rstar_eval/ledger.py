@@ -1,5 +1,5 @@
 """What a session must know of the work that a run's folder holds: which problems are graded, and the searches of those
-that are not. It does not grow with the problems that are done: a run of a million keeps some tens of megabytes here."""
+that are not. Of a problem that is done only its key and outcome are kept."""
 
 from __future__ import annotations
 

@@ -87,7 +87,10 @@ class Workers:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(end(slot.actor) for slot in self.slots.places if slot.actor is not None))
+        for slot in self.slots.places:
+            if slot.ready is None and slot.actor is not None:  # it waits for room, or loads: there is nothing to end
+                kill(slot.actor)
+        await asyncio.gather(*(end(slot.actor) for slot in self.slots.ready))
         await asyncio.gather(*(end(one) for one in self.executors))
         if not self.failed.done():
             self.failed.cancel()
@@ -153,15 +156,16 @@ class Workers:
             slot.actor = self._make_worker()
             try:
                 ready: Ready = await slot.actor.start.remote(self.executors)
+                self._check(slot, ready)
             except ray.exceptions.RayActorError as error:
                 kill(slot.actor)
                 self.count_failure(slot, BackendError(f"worker {slot.name} died while it started: {reason_of(error)}"))
                 await asyncio.sleep(min(30.0, 2.0**slot.failures))
                 continue
-            except ray.exceptions.RayTaskError as error:
+            except (ray.exceptions.RayTaskError, UserError) as error:
                 kill(slot.actor)
-                raise cause_of(error) from None
-            self._check(slot, ready)
+                self._give_up(slot, cause_of(error))
+                return
             slot.ready = ready
             slot.host = ready.host
             self._joined(slot, ready)
@@ -170,6 +174,14 @@ class Workers:
             # Its searches find their own end; the place is empty from now on.
             slot.ready, slot.draining = None, False
             kill(slot.actor)
+
+    def _give_up(self, slot: Slot, error: BaseException) -> None:
+        """Leave a place empty whose worker can't be started. Raises the error if no other place has a worker or is
+        about to have one: so a bad machine that joins ends no run, and a bad setting ends it at once."""
+        slot.given_up = True
+        if not isinstance(error, UserError) or all(one.given_up for one in self.slots.places):
+            raise error
+        self.notify(f"worker place {slot.name} is given up: {error}")
 
     def _make_worker(self) -> Any:
         import ray

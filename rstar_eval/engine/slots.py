@@ -19,6 +19,7 @@ class Slot:
     alone: it does one search that must have a worker for itself; draining: it takes no more until it is empty, for
     such a search. failures: workers in a row that failed before they had finished a search. lost: is set when the
     worker is found to be gone. done: searches finished. starts: workers that it has had. host: the last one's machine.
+    given_up: no worker could be started in it, and it stays empty.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Slot:
     alone: bool = False
     draining: bool = False
     host: str | None = None
+    given_up: bool = False
     failures: int = 0
     done: int = 0
     starts: int = 0

@@ -21,6 +21,7 @@ import pytest
 
 from rstar_eval.config import build_config
 from rstar_eval.engine import ray_workers
+from rstar_eval.errors import UserError
 from rstar_eval.evaluation import Outcome, prepare, run_config, run_problems
 from rstar_eval.problem import Problem
 from rstar_eval.progress import Silent
@@ -216,6 +217,22 @@ def test_workers_come_and_go_with_the_clusters_machines(
         assert stored(tmp_path / "run")["grades"] == calm["grades"]
     finally:
         cluster.shutdown()
+
+
+def test_a_model_that_is_not_there_is_a_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere"):
+        run(tmp_path / "run", policy="hf:nowhere", **RAY)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cluster_that_is_not_there_is_a_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no Ray cluster at '127.0.0.1:9'"):
+        run(tmp_path / "run", engine="ray", ray_address="127.0.0.1:9")
+
+
+def test_a_machine_without_room_for_a_worker_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no room for a worker, which asks 1 CPU and 4 GPU"):
+        run(tmp_path / "run", gpus_per_worker=4.0, **RAY)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
