@@ -132,15 +132,35 @@ class _Grades:
 
     outcomes: Counter[str] = field(default_factory=Counter)
     levels: dict[str, list[int]] = field(default_factory=dict)
-    patterns: Counter[tuple[tuple[int | None, ...], tuple[bool, ...]]] = field(default_factory=Counter)
+    patterns: Counter[_Pattern] = field(default_factory=Counter)
 
     def add(self, grade: GradeRow) -> None:
         self.outcomes[grade.outcome] += 1
-        self.patterns[(grade.groups, grade.rights)] += 1
+        self.patterns[_canonical(grade.groups, grade.rights)] += 1
         if grade.level is not None:
             counts = self.levels.setdefault(grade.level, [0, 0])
             counts[0] += 1
             counts[1] += grade.outcome == "correct"
+
+
+_Pattern = tuple[tuple[int | None, ...], tuple[bool, ...]]
+_ALL_SUBSETS = 10
+"""Trajectories up to which maj@k is a mean over all subsets (stats.maj_at_k), so that their order means nothing."""
+
+
+def _canonical(groups: tuple[int | None, ...], rights: tuple[bool, ...]) -> _Pattern:
+    """Return the pattern of a problem's trajectories without their order, where no figure depends on it: a million
+    problems then have some hundred patterns, and each one's curve is computed once."""
+    votes: Counter[int] = Counter(group for group in groups if group is not None)
+    verdict = {group: right for group, right in zip(groups, rights, strict=True) if group is not None}
+    if len(groups) > _ALL_SUBSETS or any(
+        right != (group is not None and verdict[group]) for group, right in zip(groups, rights, strict=True)
+    ):
+        return groups, rights
+    classes = sorted(((count, verdict[group]) for group, count in votes.items()), reverse=True)
+    members: list[int | None] = [place for place, (count, _) in enumerate(classes) for _ in range(count)]
+    members += [None] * (len(groups) - len(members))
+    return tuple(members), tuple(one is not None and classes[one][1] for one in members)
 
 
 @dataclass(slots=True)

@@ -38,7 +38,7 @@ def load_tokenizer(base: Path) -> Any:
 
     check_folder(base)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(base, local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # noqa: BLE001  the loaders raise whatever the files make them raise
         raise UserError(f"{str(base)!r} holds no tokenizer that loads ({_line(error)})") from None
     if not tokenizer.is_fast:
@@ -66,7 +66,13 @@ def load_model(kind: TrainKind, base: Path, tokenizer: Any, config: TrainConfig)
     transformers.utils.logging.disable_progress_bar()
     try:
         model = loader.from_pretrained(
-            base, dtype=torch.float32, local_files_only=True, attn_implementation=config.attention, **extra
+            base,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            weights_only=True,
+            attn_implementation=config.attention,
+            **extra,
         )
     except Exception as error:  # noqa: BLE001  the loaders raise whatever the files make them raise
         raise UserError(f"{str(base)!r} does not load as a language model ({_line(error)})") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib.util
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,16 @@ from rstar_eval.solver.backends.prompt_tokens import encode
 from rstar_eval.solver.backends.spec import PolicySpec
 from rstar_eval.solver.types import Prompt, SampleResult
 
+logger = logging.getLogger(__name__)
 DEFAULT_PARALLEL = 32
 SMALL, SMALL_PARALLEL = 50_000_000, 128
 """A model of fewer parameters computes more sequences at once by default: a step's cost is then mostly its own, not the
 sequences'."""
+
+_OWN_CODE = (
+    "the checkpoint brings Python code of its own; if you trust whoever made it, the option ?trust_remote_code=true "
+    "runs it in this process, outside of the sandbox"
+)
 
 
 class HFEngine:
@@ -108,10 +115,18 @@ def load(spec: PolicySpec) -> tuple[HFEngine, bool]:
         dtype = "float32" if device == "cpu" else "bfloat16"
     if "threads" in spec.options:
         torch.set_num_threads(spec.integer("threads", 1))
+    trusted = spec.string("trust_remote_code", "false") == "true"
+    if trusted:
+        logger.warning("trust_remote_code: Python files in %s run in this process, outside of the sandbox", path)
+    warn_of_pickles(path)
     try:
-        tokenizer = load_tokenizer(path)
+        tokenizer = load_tokenizer(path, trusted=trusted)
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, dtype), local_files_only=True
+            path,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            trust_remote_code=trusted,
+            weights_only=True,
         )
         if model._supports_attention_backend:
             model.set_attn_implementation(register_attention())
@@ -121,7 +136,8 @@ def load(spec: PolicySpec) -> tuple[HFEngine, bool]:
     # The loaders raise whatever the files make them raise; all of it means that this is no loadable model.
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{str(path)!r} does not load as a causal language model ({reason})") from None
+        fix = _OWN_CODE if "custom code" in str(error) and not trusted else ""
+        raise UserError(f"{str(path)!r} does not load as a causal language model ({reason})", fix) from None
     kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"}:
         raise UserError(
@@ -145,12 +161,13 @@ def load(spec: PolicySpec) -> tuple[HFEngine, bool]:
     return engine, bool(tokenizer.chat_template)
 
 
-def load_tokenizer(path: Path) -> Any:
-    """Return the tokenizer in folder `path`. UserError if there is none, or it does not load."""
+def load_tokenizer(path: Path, *, trusted: bool = False) -> Any:
+    """Return the tokenizer in folder `path`, running code that lies there only if `trusted`. UserError if there is
+    none, or it does not load."""
     import transformers
 
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=trusted)
     except Exception as error:  # noqa: BLE001  the loaders raise whatever the files make them raise
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{str(path)!r} holds no tokenizer that loads ({reason})", "copy the tokenizer there") from None
@@ -174,6 +191,13 @@ def check_folder(path: Path) -> None:
 def weight_files(path: Path) -> list[Path]:
     """Return the weight files of a model folder, by name."""
     return sorted([*path.glob("*.safetensors"), *path.glob("pytorch_model*.bin")])
+
+
+def warn_of_pickles(path: Path) -> None:
+    """Say so if a checkpoint's weights are pickles. Nothing but tensors is made of them (`weights_only`)."""
+    files = weight_files(path)
+    if files and all(file.suffix == ".bin" for file in files):
+        logger.warning("the weights in %s are pickles, read as plain tensors alone; prefer safetensors", path)
 
 
 def weights_hash(path: Path) -> str:

@@ -90,6 +90,7 @@ SCHEMES: Mapping[str, Scheme] = {
             "threads": positive_int,
             "device": str,
             "dtype": one_of("auto", "float32", "bfloat16", "float16"),
+            "trust_remote_code": one_of("true", "false"),
         },
     ),
     "vllm": Scheme(

@@ -34,7 +34,7 @@ def convert_ppm(source: Path, target: Path) -> Path:
     transformers.utils.logging.disable_progress_bar()
     try:
         model = transformers.AutoModelForSequenceClassification.from_pretrained(
-            source, num_labels=1, dtype="auto", local_files_only=True, trust_remote_code=False
+            source, num_labels=1, dtype="auto", local_files_only=True, trust_remote_code=False, weights_only=True
         )
     except Exception as error:  # noqa: BLE001  the loaders raise whatever the files make them raise
         reason = " ".join(str(error).split())[:160]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rstar_eval.errors import UserError
-from rstar_eval.solver.backends.hf import check_folder, weight_files
+from rstar_eval.solver.backends.hf import check_folder, warn_of_pickles, weight_files
 from rstar_eval.solver.backends.hf_cache import register_attention
 from rstar_eval.solver.reward import bilinear
 from rstar_eval.solver.reward.engines import Head
@@ -32,12 +32,18 @@ def load_backbone(path: Path, dtype: str, device: str) -> Any:
     import transformers
 
     check_folder(path)
+    warn_of_pickles(path)
     transformers.utils.logging.disable_progress_bar()
     level = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()  # that the head is left over is no news
     try:
         model, loaded = transformers.AutoModel.from_pretrained(
-            path, dtype=getattr(torch, dtype), local_files_only=True, trust_remote_code=False, output_loading_info=True
+            path,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            trust_remote_code=False,
+            weights_only=True,
+            output_loading_info=True,
         )
     except Exception as error:  # noqa: BLE001  the loaders raise whatever the files make them raise
         raise UserError(f"{str(path)!r} does not load as a model ({_line(error)})") from None

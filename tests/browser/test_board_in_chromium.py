@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from rstar_eval.config import build_config
 from rstar_eval.evaluation import run_config
 from rstar_eval.leaderboards.board.build import build_board
 from rstar_eval.leaderboards.board.tree_page import tree_data, tree_script
+from rstar_eval.store_lines import decode, encode
 from rstar_eval.training.evolve_worker import LogProgress
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra browser)")
@@ -44,8 +43,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     run_config(build_config({**settings, "keep_trees": True}), folder / "run", LogProgress())
     log = folder / "run" / "trajectories.jsonl"
-    hostile = json.dumps(HOSTILE)[1:-1].replace("\\", "\\\\")
-    log.write_text(re.sub(r'"(code|output|text)":"', rf'"\g<1>":"{hostile}', log.read_text()))
+    records = [decode(line)[0] or {} for line in log.read_bytes().splitlines(keepends=True)]
+    for step in (step for one in records for path in one["trajectories"] for step in path["steps"]):
+        step |= {key: HOSTILE + step[key] for key in ("code", "output", "text") if key in step}
+    log.write_bytes(b"".join(encode(one) for one in records))
     build_board([folder / "run"], folder / "board")
     (folder / "board" / "runs" / "run" / "trees" / "2-0.js").write_text(tree_script(large_tree(5000)))
     return folder / "board"

@@ -82,6 +82,7 @@ def test_gold_answers_are_not_in_the_search_log(finished: tuple[Path, subprocess
             "budget",
             "end",
             "timing",
+            "crc",
         }, answer
 
 

@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rstar_eval.errors import UserError
 from rstar_eval.records import Graded, GradeRecord, Timing, read_log, search_line
 from rstar_eval.serial import to_data
 from rstar_eval.solver.types import Budget, SearchResult, Step, Trajectory
+from rstar_eval.stats import curve_points, maj_at_k
 from rstar_eval.store import GRADES, TRAJECTORIES, RunStore, Segment, segment_path
 from rstar_eval.store_index import INDEX, Index, is_large
-from rstar_eval.summary import summarise
+from rstar_eval.summary import _canonical, summarise
 
 MANIFEST = {
     "schema": 1,
@@ -158,3 +161,18 @@ def test_a_damaged_line_is_named_and_filters_find(tmp_path: Path) -> None:
     (tmp_path / GRADES).write_bytes(data)
     with pytest.raises(UserError, match=r"line 1 is damaged: its checksum does not fit.*fsck"):
         Index(tmp_path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.none() | st.integers(0, 3), st.booleans()), max_size=12))
+def test_a_pattern_without_its_order_has_the_same_curve(found: list[tuple[int | None, bool]]) -> None:
+    verdict: dict[int, bool] = {}
+    groups = tuple(group for group, _ in found)
+    rights = tuple(group is not None and verdict.setdefault(group, right) for group, right in found)
+    canonical = _canonical(groups, rights)
+    assert sum(canonical[1]) == sum(rights)
+    ks = curve_points(len(groups))
+    if ks:
+        assert maj_at_k(*canonical, ks) == pytest.approx(maj_at_k(groups, rights, ks), abs=1e-12)
+    mixed = (groups, tuple(not right for right in rights[:1]) + rights[1:])
+    assert sum(_canonical(*mixed)[1]) == sum(mixed[1])

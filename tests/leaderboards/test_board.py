@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,17 @@ from rstar_eval.leaderboards.board.build import Board, build_board
 from rstar_eval.leaderboards.board.markup import mathematics, script_data, text
 from rstar_eval.leaderboards.board.tree_page import tree_data
 from rstar_eval.leaderboards.experiments import load_experiment
+from rstar_eval.store import TRAJECTORIES
+from rstar_eval.store_lines import decode, encode
 
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>\u2028&lt;\ud800"
+
+
+def with_hostile_steps(record: dict[str, Any]) -> dict[str, Any]:
+    for trajectory in record["trajectories"]:
+        for step in trajectory["steps"]:
+            step |= {key: HOSTILE + step[key] for key in ("code", "text", "output") if key in step}
+    return record
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +37,8 @@ def board(scripted_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("board")
     run = folder / "run"
     shutil.copytree(scripted_run, run)
-    hostile = json.dumps(HOSTILE)[1:-1]
-    lines = (run / "trajectories.jsonl").read_text()
-    (run / "trajectories.jsonl").write_text(re.sub(r'"(code|text|output)":"', rf'"\1":"{hostile}'.replace("\\", "\\\\")
-                                                   .replace("\\\\1", "\\1"), lines))  # fmt: skip
+    lines = (run / TRAJECTORIES).read_bytes().splitlines(keepends=True)
+    (run / TRAJECTORIES).write_bytes(b"".join(encode(with_hostile_steps(decode(one)[0] or {})) for one in lines))
     made = build_board([run], folder / "site", problems=4)
     assert (made.entries, made.problems, made.trees) == (1, 4, 4)
     return folder / "site"
