@@ -93,6 +93,12 @@ def show(
         int | None, typer.Option(help="With --tree: levels below the root.", show_default="all", min=0)
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="With --tree: also the steps that no walk took.")] = False,
+    outcome: Annotated[
+        str | None,
+        typer.Option(help="List the problems that are correct, wrong, no_answer or grader_error.", show_default="none"),
+    ] = None,
+    level: Annotated[str | None, typer.Option(help="List the problems of a level.", show_default="none")] = None,
+    limit: Annotated[int, typer.Option(help="With --outcome, --level: problems listed.", min=1)] = 20,
 ) -> None:
     """Show a run's summary, or one problem's trajectories with code, outputs and scores, or its search trees."""
     from rstar_eval.show import show_problem, show_run, show_trees
@@ -103,6 +109,10 @@ def show(
             raise UserError("--tree needs a problem", "write rstar-eval show RUN PROBLEM --tree")
         where = str(data_dir) if data_dir else None
         show_trees(run_folder, problem, terminal(), where, depth=depth, everything=everything)
+    elif outcome is not None or level is not None:
+        from rstar_eval.problem_list import list_problems
+
+        list_problems(run_folder, terminal(), outcome=outcome, level=level, limit=limit)
     elif problem is not None:
         show_problem(run_folder, problem, terminal(), str(data_dir) if data_dir else None)
     elif as_json:

@@ -176,3 +176,25 @@ def test_a_pattern_without_its_order_has_the_same_curve(found: list[tuple[int | 
         assert maj_at_k(*canonical, ks) == pytest.approx(maj_at_k(groups, rights, ks), abs=1e-12)
     mixed = (groups, tuple(not right for right in rights[:1]) + rights[1:])
     assert sum(_canonical(*mixed)[1]) == sum(mixed[1])
+
+
+def test_problems_are_listed_by_outcome_and_level_in_their_order(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    from rstar_eval.problem_list import find_problems, list_problems
+
+    with RunStore(tmp_path) as store:
+        store.write_manifest(MANIFEST)
+        for number in range(40):
+            outcome = ("wrong", "correct")[number % 2]
+            store.append_grade({**grade(random.Random(number), "t", 39 - number), "outcome": outcome})
+    console = Console(record=True, width=200)
+    list_problems(tmp_path, console, outcome="correct", level="0", limit=2)
+    lines = console.export_text().splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["t/0", "t/6"]
+    assert lines[2] == "7 problems; 5 more (--limit)"
+    assert sum(1 for _ in find_problems(tmp_path, outcome="wrong")) == 20
+    with pytest.raises(UserError, match="did you mean wrong"):
+        list(find_problems(tmp_path, outcome="wrng"))
+    with pytest.raises(UserError, match="no task 'x'"):
+        list(find_problems(tmp_path, task="x"))
