@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
+from math import prod
 
 from rstar_eval.grading import tree
 from rstar_eval.grading.cursor import ParseError
 from rstar_eval.grading.fingerprint import rational
+from rstar_eval.grading.limits import LimitExceeded
 from rstar_eval.grading.matrices import rows_of
 from rstar_eval.grading.parse import parse
 from rstar_eval.grading.qualifiers import split_qualifier
@@ -21,6 +23,7 @@ from rstar_eval.grading.words import EMPTY
 
 _DOTS = Opaque("ldots")
 _MOST_FILLED = 400
+_MOST_SPREAD = 4_000  # values in all the tuples that one with plus-minus stands for
 Read = Callable[[Sequence[Token]], Value]
 
 
@@ -55,11 +58,11 @@ def bracketed(tokens: Sequence[Token], read: Read) -> Value | None:
 
 
 def _spread(values: tuple[Value, ...]) -> Value:
-    """A tuple with plus-minus inside: all the tuples that it stands for."""
-    rows: list[tuple[Value, ...]] = [()]
-    for value in values:
-        options = value.items if isinstance(value, Items) and value.kind == "list" else (value,)
-        rows = [(*row, option) for row in rows for option in options][:256]
+    """A tuple with plus-minus inside: all the tuples that it stands for. LimitExceeded if they are too many."""
+    choices = [value.items if isinstance(value, Items) and value.kind == "list" else (value,) for value in values]
+    if prod(map(len, choices)) * len(values) > _MOST_SPREAD:
+        raise LimitExceeded("items")
+    rows = product(*choices)
     return Items("list", tuple(Items("tuple", row) for row in rows))
 
 
@@ -70,6 +73,7 @@ def _single(inner: Sequence[Token], opening: str, closing: str, read: Read) -> V
         value = read(inner)
         if isinstance(value, Items | RealSet):
             return value if not isinstance(value, Items) or value.kind != "bracket" else None
+        return None if isinstance(value, Expr) else value
     if opening == "[" and any(token.value == ":" for token in inner):
         return read(inner)
     value = read(inner)
@@ -102,13 +106,12 @@ def _braces(inner: Sequence[Token], read: Read, opening: str) -> Value | None:
             return RealSet(condition.parts)
         return Opaque(spelled(list(inner))) if isinstance(condition, RealSet) else condition
     pieces = split(inner, ",", ";")
-    if len(pieces) == 1:
-        value = read(inner)
-        if opening == "{" or (isinstance(value, RealSet) and value.variable):
-            return None if isinstance(value, Expr) else value
+    held = [read(piece) for piece in pieces]  # once: reading twice would double the time with every level
+    first = held[0]
+    if len(held) == 1 and (opening == "{" or (isinstance(first, RealSet) and first.variable)):
+        return None if isinstance(first, Expr) else first
     values: list[Value] = []
-    for piece in pieces:
-        value = read(piece)
+    for value in held:
         values.extend(value.items if isinstance(value, Items) and value.kind == "list" else [value])
     values = filled_in(values)
     labels = [value.label if isinstance(value, Labelled) else "" for value in values]
@@ -170,10 +173,10 @@ def union(tokens: Sequence[Token], read: Read) -> Value | None:
     if len(pieces) > 1 and all(pieces):
         if not all(piece[0].kind in ("open", "command") or piece[-1].kind == "close" for piece in pieces):
             return None
-        sets = [set_of(piece, read) for piece in pieces]
+        values = [read(piece) for piece in pieces]
+        sets = [point_set(value, piece) for value, piece in zip(values, pieces, strict=True)]
         if all(sets):
             return RealSet(tuple(part for item in sets if item for part in item.parts))
-        values = [read(piece) for piece in pieces]
         if all(isinstance(value, Items) for value in values):
             return Items("set", tuple(item for value in values if isinstance(value, Items) for item in value.items))
         return None
@@ -188,9 +191,8 @@ def union(tokens: Sequence[Token], read: Read) -> Value | None:
     return None
 
 
-def set_of(tokens: Sequence[Token], read: Read) -> RealSet | None:
-    """Read a set of reals; `{4}` is one point, not a bracketed number."""
-    value = read(tokens)
+def point_set(value: Value, tokens: Sequence[Token]) -> RealSet | None:
+    """What was read from tokens as a set of reals; `{4}` is one point, not a bracketed number."""
     if isinstance(value, Expr) and enclosed(tokens) == "{":
         value = Items("set", (value,))
     return as_set(value)

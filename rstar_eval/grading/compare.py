@@ -37,7 +37,7 @@ from rstar_eval.grading.values import (
     Words,
 )
 
-_MOST_PAIRS = 40_000
+_MOST_PAIRS = 10_000  # of single values, however they are nested
 _HALF_DAY = 43_200
 _FUNCTION = re.compile(r"y?[fghpqFGHPQ](\^\{-1\})?\([a-z]\)y?")
 
@@ -185,7 +185,7 @@ def _items(gold: Items, pred: Items, tolerance: Tolerance) -> bool:
 
 def _distinct(items: Sequence[Value], tolerance: Tolerance) -> tuple[Value, ...]:
     kept: list[Value] = []
-    if len(items) > 60:
+    if len(items) > 60 or _weight(items) ** 2 > _MOST_PAIRS:
         return tuple(items)
     for item in items:
         if not any(_quiet(item, other, tolerance) for other in kept):
@@ -209,7 +209,7 @@ def _unordered(gold: Sequence[Value], pred: Sequence[Value], tolerance: Toleranc
     one, other = _rationals(gold), _rationals(pred)
     if one is not None and other is not None:
         return one == other
-    if len(gold) * len(pred) > _MOST_PAIRS:
+    if _weight(gold) * _weight(pred) > _MOST_PAIRS:
         raise Undecided("items")
     left = list(pred)
     undecided: Undecided | None = None
@@ -226,6 +226,15 @@ def _unordered(gold: Sequence[Value], pred: Sequence[Value], tolerance: Toleranc
                 raise undecided
             return False
     return True
+
+
+def _weight(items: Sequence[Value]) -> int:
+    """The number of single values in a collection, those of the collections inside counted one by one."""
+    total = 0
+    for item in items:
+        held = item.value if isinstance(item, Labelled) else item
+        total += _weight(held.items) if isinstance(held, Items) else 1
+    return total
 
 
 def _rationals(items: Sequence[Value]) -> Counter[object] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 from rstar_eval.grading.limits import LIMITS
@@ -30,7 +31,7 @@ def exact_value(node: Node) -> Fraction | None:
     if op == "add":
         if all(value.denominator == 1 for value in values):
             return Fraction(sum(value.numerator for value in values))
-        return sum(values, Fraction(0)) if len(values) < 400 else None
+        return _sum(values) if len(values) < 400 else None
     if op == "mul":
         if sum(value.numerator.bit_length() + value.denominator.bit_length() for value in values) > LIMITS.bits:
             return None
@@ -46,6 +47,16 @@ def exact_value(node: Node) -> Fraction | None:
     if op == "root":
         return _power(values[0], 1 / values[1]) if values[1] else None
     return _function(str(node.value), values)
+
+
+def _sum(values: Sequence[Fraction]) -> Fraction | None:
+    """The sum, or None where the common denominator is over the cap: it may grow with every term."""
+    total = Fraction(0)
+    for value in values:
+        total += value
+        if total.denominator.bit_length() > LIMITS.bits:
+            return None
+    return total
 
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction | None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 
-from rstar_eval.grading.latex import matching_brace
+from rstar_eval.grading.latex import closing_braces, matching_brace
 from rstar_eval.grading.types import Answer
 
 _LONGEST_TEXT = 200_000
@@ -28,8 +28,8 @@ _BETWEEN = re.compile(r"[\s$]*(?:\\text\s*\{\s*)?(?:,|and|or|&|\\quad|\\;|\\,)*(
 _TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.IGNORECASE | re.DOTALL)
 _HASH = re.compile(r"^[ \t]*####[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
 _ANCHOR = re.compile(
-    r"(?:final|the|correct|my)?\s*\*{0,2}\b(?:final\s+answer|answer|solution)\b\*{0,2}\s*"
-    r"(?:(?:to\s+[^.:\n]{1,80}?\s+)?(?:is|are|equals)\b\s*:?|:|=)\s*\*{0,2}[ \t]*",
+    r"\b(?:final\s+answer|answer|solution)\b\*{0,2}\s*+"
+    r"(?:(?:to\s++[^.:\n]{1,80}?\s+)?(?:is|are|equals)\b\s*+:?|:|=)\s*\*{0,2}[ \t]*",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(
@@ -82,9 +82,10 @@ def _boxes(text: str) -> list[tuple[int, int, int]]:
     """Outermost boxes as (start of the command, start and end of the content)."""
     found = []
     position = 0
+    partners = closing_braces(text) if _BOX.search(text) else {}
     while match := _BOX.search(text, position):
         if match[1] == "{":
-            end = matching_brace(text, match.end() - 1)
+            end = partners.get(match.end() - 1, len(text))
             if end == len(text):  # never closed: the rest of the line
                 line = text.find("\n", match.end())
                 end = line if line >= 0 else len(text)

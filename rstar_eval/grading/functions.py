@@ -97,7 +97,12 @@ def call(name: str, values: list[Any], point: Point) -> Any:
     if name in ("log", "ln", "logbase", "lg", "lb"):
         return _logarithm(name, values, point)
     if name in _DIRECT:
-        return getattr(point.context, _DIRECT[name])(small(values[0], TRIG_BITS, point))
+        value = small(values[0], TRIG_BITS, point)
+        if name in _GROWING:  # with the imaginary part
+            small(point.context.im(value), LIMITS.magnitude, point)
+        elif name in _HYPERBOLIC:
+            small(point.context.re(value), LIMITS.magnitude, point)
+        return getattr(point.context, _DIRECT[name])(value)
     if name not in _SPECIAL:
         raise Unsupported(name)
     return _SPECIAL[name](values, point)
@@ -117,6 +122,12 @@ def _logarithm(name: str, values: list[Any], point: Point) -> Any:
 
 def _exp(values: list[Any], point: Point) -> Any:
     return point.context.exp(small(values[0], LIMITS.magnitude, point))
+
+
+def _cis(values: list[Any], point: Point) -> Any:
+    value = small(values[0], TRIG_BITS, point)
+    small(point.context.im(value), LIMITS.magnitude, point)
+    return point.context.expj(value)
 
 
 def _factorial(values: list[Any], point: Point) -> Any:
@@ -190,9 +201,11 @@ _DIRECT = {
     "sech": "sech", "csch": "csch", "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "re": "re", "im": "im",
     "conjugate": "conj",
 }  # fmt: skip
+_GROWING = frozenset(["sin", "cos", "tan", "cot", "sec", "csc"])
+_HYPERBOLIC = frozenset(["sinh", "cosh", "tanh", "coth", "sech", "csch"])
 _SPECIAL: dict[str, Callable[[list[Any], Point], Any]] = {
     "exp": _exp,
-    "cis": lambda values, point: point.context.expj(small(values[0], TRIG_BITS, point)),
+    "cis": _cis,
     "abs": lambda values, point: abs(values[0]),
     "sqrt": lambda values, point: point.context.sqrt(values[0]),
     "cbrt": lambda values, point: power(values[0], point.context.mpf(1) / 3, Fraction(1, 3), point),

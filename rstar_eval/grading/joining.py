@@ -45,8 +45,9 @@ def collect(values: list[Value], word: str, tokens: Sequence[Token]) -> Value:
         return Inequality(tuple(part for parts in relations for part in parts))
     if isinstance(first, RealSet) and len(first.parts) == 2 and first.parts[0].high == first.parts[1].low:
         points = [as_set(Items("set", (value,))) for value in flat[1:]]
-        if all(points):
-            return _excluded(first, [item for item in points if item])
+        left = _excluded(first, [item for item in points if item]) if all(points) else None
+        if left is not None:
+            return left
     return Items("list", tuple(flat))
 
 
@@ -78,13 +79,13 @@ def _spread(value: Value) -> Sequence[Value]:
     return (value,)
 
 
-def _excluded(first: RealSet, points: list[RealSet]) -> Value:
-    """`x != -1, 4`: the reals without these points."""
+def _excluded(first: RealSet, points: list[RealSet]) -> RealSet | None:
+    """`x != -1, 4`: the reals without these points. None if they have no order."""
     result: RealSet | None = first
     for item in points:
         other = complement(item)
         result = intersect(result, other) if result and other else None
-    return result or first
+    return result
 
 
 def _join_sets(sets: list[RealSet], word: str) -> Value:

@@ -19,7 +19,9 @@ _THIN = re.compile(
     r"(?<!\\)\\[,;:> ]|~|\\(?:q?quad|(?:enspace|thinspace|medspace|thickspace)(?![a-z]))|\\!|\\hspace\*?\{[^{}]*\}"
 )
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z{}(\[%$ ])")
-_CIRCLE = re.compile(r"\^?\s*(?:\{\s*(?:\\circ|\\degree)\s*\}|\\circ(?![a-z])|\\degree(?![a-z]))|\\degree(?![a-z])")
+_CIRCLE = re.compile(
+    r"(?:\^\s*|(?<!\s)\s+)?(?:\{\s*(?:\\circ|\\degree)\s*\}|\\circ(?![a-z])|\\degree(?![a-z]))|\\degree(?![a-z])"
+)
 _LETTER_O = re.compile(r"(?<=\d)\s*\^\s*(?:\{\s*(?:\\(?:text|mathrm)\s*\{\s*)?o\s*\}(?:\s*\})?|o(?![A-Za-z]))")
 _LOST_DOLLAR = re.compile(r"(?<!\\)\\(?=\d)")
 _ROW_SPACE = re.compile(r"(\\\\)\s*\[-?[\d.]+ ?(?:ex|em|pt|mm|cm|in)\]")
@@ -29,11 +31,12 @@ _SPACE = re.compile(r"[ \t\r\n]+")
 _TEXTUAL = re.compile(r"\\(?:begin|text|mbox|frac)")
 _MARKED = re.compile(r"[\\$*`~]|\{,\}")
 _DOLLARS = re.compile(r"(?<![\w\\])\$(?=\S)([^$]*?)(?<=[^\s\\])\$(?!\w)")
-_INLINE = re.compile(r"(?<!\\)\\\((.*?)(?<!\\)\\\)")
+_INLINE = re.compile(r"(?<!\\)\\\(((?:(?!\\\().)*?)(?<!\\)\\\)")
 _OVER = re.compile(r"\{([^{}]*)\\(over|choose)(?![a-z])([^{}]*)\}")
 _CHOOSE = re.compile(
     r"(?:\{\})?[\^_]\s*\{?(\d+|[a-z])\}?\s*C_\s*\{?(\d+|[a-z])\}?(?![\d\w])|(?<![A-Za-z\\])C_\{?(\d+)\}?\^\{?(\d+)\}?(?!\d)"
 )
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _READ_AT_MOST = 1_000_000
 THIN_SPACE = "~"
 
@@ -122,17 +125,20 @@ def unwrap(text: str) -> str:
 def matching_brace(text: str, start: int) -> int:
     """Return the index of the brace that closes the one at `start`, or len(text) if none does."""
     depth = 0
-    index = start
-    while index < len(text):
-        char = text[index]
-        if char == "\\":
-            index += 2
-            continue
-        if char == "{":
-            depth += 1
-        elif char == "}":
-            depth -= 1
-            if depth == 0:
-                return index
-        index += 1
+    for match in _BRACE.finditer(text, start):
+        depth += (match[0] == "{") - (match[0] == "}")
+        if depth == 0 and match[0] == "}":
+            return match.start()
     return len(text)
+
+
+def closing_braces(text: str) -> dict[int, int]:
+    """Map the index of every brace that is closed to that of the one that closes it. One pass."""
+    open_braces: list[int] = []
+    partners: dict[int, int] = {}
+    for match in _BRACE.finditer(text):
+        if match[0] == "{":
+            open_braces.append(match.start())
+        elif match[0] == "}" and open_braces:
+            partners[open_braces.pop()] = match.start()
+    return partners

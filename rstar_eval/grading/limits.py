@@ -25,17 +25,21 @@ class Limits:
     """The caps.
 
     characters: of a text. flat_sum: of a text that is a plain sum of integers, which is added without parsing.
-    tokens: of one expression. depth: nested brackets, after doubled ones are removed. digits: of one number as written.
-    separators: commas and semicolons. bits: of an exact integer or rational power. magnitude: of a binary exponent, in
-    bits (numbers up to 2**(2**magnitude) are compared). steps: node evaluations for one value. terms: of one series.
+    tokens: of one expression. depth: nested brackets, after doubled ones are removed. height: of an expression's tree.
+    digits: of one number as written.
+    separators: commas, semicolons and ampersands. relations: signs like = and < in one text. bits: of an exact integer
+    or rational power. magnitude: of a binary exponent, in bits (numbers up to 2**(2**magnitude) are compared). steps:
+    node evaluations for one value. terms: of one series.
     """
 
     characters: int = 20_000
     flat_sum: int = 200_000
     tokens: int = 3_000
     depth: int = 60
+    height: int = 150
     digits: int = 4_000
     separators: int = 2_000
+    relations: int = 100
     bits: int = 40_000
     magnitude: int = 64
     steps: int = 60_000
@@ -78,19 +82,21 @@ def check(text: str) -> None:
     """Raise LimitExceeded if `text` is over a cap on its form. Linear in its length."""
     if len(text) > LIMITS.characters:
         raise LimitExceeded("length")
-    if text.count(",") + text.count(";") > LIMITS.separators:
+    if sum(map(text.count, ",;&")) > LIMITS.separators:
         raise LimitExceeded("items")
     if len(text) > LIMITS.digits and _LONG_NUMBER.search(text):
         raise LimitExceeded("digits")
     if len(text) > LIMITS.depth:
-        depth = 0
+        depth = braces = 0  # braces on their own too: another bracket between them, `{)`, closes none
         for char in text:
             if char in _OPEN:
                 depth += 1
-                if depth > LIMITS.depth:
+                braces += char == "{"
+                if depth > LIMITS.depth or braces > LIMITS.depth:
                     raise LimitExceeded("nesting")
-            elif char in _CLOSE and depth:
-                depth -= 1
+            elif char in _CLOSE:
+                depth = max(0, depth - 1)
+                braces = max(0, braces - (char == "}"))
 
 
 def collapse_brackets(text: str) -> str:

@@ -19,6 +19,7 @@ _SHORT_FUNCTIONS = tuple(
     )
 )
 _LONGEST_PRODUCT = 4
+_TWO_ARGUMENTS = frozenset(["power", "root", "binomial", "permutations", "mod", "atan2"])
 _OPAQUE = frozenset("fgFG")
 VECTORS = frozenset(UNIT_VECTORS.values())
 
@@ -67,7 +68,7 @@ class NameParser(Cursor, ABC):
         token = self.peek()
         if token.kind == "number" and len(token.value) > 1:
             digit, rest = token.value[0], token.value[1:]
-            if not digit.isdigit():
+            if not digit.isdecimal():
                 raise ParseError("an argument without digits")
             self.tokens[self.position] = Token("number", rest)
             return tree.number(int(digit))
@@ -210,7 +211,7 @@ class NameParser(Cursor, ABC):
         if name in _OPAQUE and self.at("(") and not self.peek().spaced:
             return Node("call", tuple(self.arguments()), name)
         token = self.peek()
-        if token.kind == "number" and not token.spaced and token.value.isdigit() and self.numbered:
+        if token.kind == "number" and not token.spaced and token.value.isdecimal() and self.numbered:
             self.take()
             return tree.symbol(f"{name}_{token.value}")
         return tree.symbol(name)
@@ -239,9 +240,9 @@ class NameParser(Cursor, ABC):
         arguments = self.arguments()
         if name == "divide":
             return tree.div(arguments[0], arguments[1]) if len(arguments) == 2 else arguments[0]
+        if name in _TWO_ARGUMENTS and len(arguments) != 2:
+            raise ParseError(f"{name} of {len(arguments)} arguments")
         if name in ("power", "root"):
-            if len(arguments) != 2:
-                raise ParseError(f"{name} of {len(arguments)} arguments")
             return Node("pow" if name == "power" else "root", tuple(arguments))
         if name == "sum":
             return tree.add(*arguments)

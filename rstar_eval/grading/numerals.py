@@ -18,12 +18,17 @@ def numeral_value(text: str) -> Fraction:
     if "\\" in text:
         head, _, tail = text.partition("\\overline")
         whole, _, fixed = head.strip().partition(".")
-        repeat = tail.strip(" {}")
+        repeat, _, exponent = tail.strip(" {").partition("}")
         scale = 10 ** len(fixed)
-        return Fraction(int(whole or "0") * scale + int(fixed or "0"), scale) + Fraction(
-            int(repeat), scale * (10 ** len(repeat) - 1)
-        )
+        written = Fraction(int(whole or "0") * scale + int(fixed or "0"), scale)
+        value = written + Fraction(int(repeat), scale * (10 ** len(repeat) - 1))
+        return value * Fraction(10) ** _exponent(exponent[1:])
     mantissa, _, exponent = text.lower().partition("e")
-    if exponent and abs(int(exponent)) > LIMITS.digits:
+    return Fraction(f"{mantissa.rstrip('.') or '0'}e{_exponent(exponent)}")
+
+
+def _exponent(written: str) -> int:
+    """The power of ten that stands behind an e, 0 if none does."""
+    if written and abs(int(written)) > LIMITS.digits:
         raise LimitExceeded("exponent")
-    return Fraction(f"{mantissa.rstrip('.') or '0'}{'e' + exponent if exponent else ''}")
+    return int(written or "0")

@@ -121,8 +121,7 @@ def _series(node: Node, point: Point) -> Any:
         point.values[str(variable.value)] = point.context.mpf(index)
         term = _value(body, point)
         total = total + term if node.value == "sum" else total * term
-    if held is not None:
-        point.values[str(variable.value)] = held
+    _restore(str(variable.value), held, point)
     return total
 
 
@@ -138,11 +137,18 @@ def _endless(variable: str, first: int, body: Node, point: Point) -> Any:
         settled = settled + 1 if abs(term) <= ctx.ldexp(abs(total), -ctx.prec) else 0
         if settled == _SETTLED:
             break
-    if held is not None:
-        point.values[variable] = held
+    _restore(variable, held, point)
     if settled < _SETTLED:
         raise Unsupported("a series that converges slowly or not at all")
     return total
+
+
+def _restore(variable: str, held: Any, point: Point) -> None:
+    """Give a series' variable the value again that the name has outside; none if it has none."""
+    if held is None:
+        point.values.pop(variable, None)
+    else:
+        point.values[variable] = held
 
 
 def _bound(node: Node, point: Point) -> int:

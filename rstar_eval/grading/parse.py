@@ -34,6 +34,8 @@ def parse(tokens: Sequence[Token], printed: bool = False) -> Node:
     node = parser.expression()
     if parser.position != len(parser.tokens):
         raise ParseError(f"unexpected {parser.peek().value!r}")
+    if len(tokens) > LIMITS.height and tree.height(node) > LIMITS.height:  # x/x/x/...: deep without a bracket
+        raise LimitExceeded("nesting")
     return node
 
 
@@ -91,8 +93,8 @@ class _Parser(NameParser):
                 factors = [Node("fn", (tree.mul(*factors), self.signed_factor()), "mod")]
             elif self.starts_factor():
                 mixed = self.mixed(factors, literal)
-                if mixed is not None:
-                    factors = [mixed]
+                if mixed:
+                    factors = mixed
                 else:
                     if self.peek().kind == "number" and factors[-1].op == "num" and self.after_number():
                         raise ParseError("two numbers side by side")
@@ -126,20 +128,21 @@ class _Parser(NameParser):
 
     def is_integer(self, index: int) -> bool:
         token = self.tokens[index] if 0 <= index < len(self.tokens) else END
-        return token.kind == "number" and token.value.isdigit()
+        return token.kind == "number" and token.value.isdecimal()
 
-    def mixed(self, factors: list[Node], literal: bool) -> Node | None:
-        """Read `3\\frac{3}{8}` or `3 3/8` as 3 + 3/8, if that is what stands here."""
+    def mixed(self, factors: list[Node], literal: bool) -> list[Node]:
+        """Read `3\\frac{3}{8}` or `3 3/8` as 3 + 3/8, `3\\frac{x}{8}` as a product; nothing if neither stands here."""
         if not literal or len(factors) != 1:
-            return None
+            return []
         start = self.position
-        fraction: Node | None = None
         if self.at("frac"):
             fraction = self.factor()
         elif self.is_integer(start) and self.peek(1).value == "/" and self.is_integer(start + 2) and self.peek().spaced:
-            fraction = tree.div(tree.number(int(self.peek().value)), tree.number(int(self.peek(2).value)))
+            fraction = tree.div(self.numeral(self.peek()), self.numeral(self.peek(2)))
             self.position += 3
-        if fraction is not None and fraction.op == "div":
+        else:
+            return []
+        if fraction.op == "div":
             top, bottom = (arg.value for arg in fraction.args)
             if (
                 isinstance(top, Fraction)
@@ -147,9 +150,11 @@ class _Parser(NameParser):
                 and 0 <= top < bottom
                 and self.peek().value != "^"
             ):
-                return tree.add(factors[0], fraction)
+                return [tree.add(factors[0], fraction)]
+        if self.tokens[start].value == "frac":
+            return [*factors, fraction]  # read once: reading it again would double the time with every level
         self.position = start
-        return None
+        return []
 
     # powers and postfixes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rstar_eval.grading.brackets import endpoint, set_of
+from rstar_eval.grading.brackets import endpoint, point_set
 from rstar_eval.grading.matrices import rows_of
 from rstar_eval.grading.relations import intersect
 from rstar_eval.grading.scan import enclosed, split
@@ -39,7 +39,7 @@ def printed(tokens: Sequence[Token], read: Read) -> Value | None:
     if name == "Interval" and len(pieces) >= 2:
         return _printed_interval(pieces, method)
     if name in ("Union", "Or", "And", "Intersection"):
-        sets = [set_of(piece, read) for piece in pieces]
+        sets = [point_set(read(piece), piece) for piece in pieces]
         result = sets[0]
         for item in sets[1:]:
             if result is None or item is None:

@@ -67,6 +67,8 @@ def _read(text: str, separators: bool) -> Reading:
     try:
         normal = normal_form(text)
         tokens = plain_call(split_joined(tokenise(normal)))
+        if sum(token.value in RELATIONS or token.value in _RELATING for token in tokens) > LIMITS.relations:
+            raise LimitExceeded("relations")
         stated, qualifier = split_qualifier(tokens)
         values = _values(normal, list(stated), separators)
     except LimitExceeded as error:
@@ -275,7 +277,9 @@ def _row(cells: Sequence[Sequence[Token]]) -> Value:
 
 def _looks_like_a_time(tokens: Sequence[Token]) -> bool:
     """Whether `20:34` is a time and no ratio: hours and two digits of minutes that have a common factor."""
-    if len(tokens) != 3 or not (tokens[0].value.isdigit() and tokens[2].value.isdigit() and len(tokens[2].value) == 2):
+    if len(tokens) != 3 or not (tokens[0].value.isdecimal() and tokens[2].value.isdecimal()):
+        return False
+    if len(tokens[0].value) > 2 or len(tokens[2].value) != 2:
         return False
     hours, minutes = int(tokens[0].value), int(tokens[2].value)
     return hours < 24 and minutes < 60 and gcd(hours, minutes) != 1

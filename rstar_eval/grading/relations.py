@@ -8,10 +8,12 @@ from typing import Any
 
 from rstar_eval.grading import tree
 from rstar_eval.grading.fingerprint import Undecided, equal, free, rational, real_value
+from rstar_eval.grading.limits import LimitExceeded
 from rstar_eval.grading.scalars import same_node
 from rstar_eval.grading.tree import Node, is_infinite
 from rstar_eval.grading.values import Inequality, Interval, RealSet
 
+_MOST_PARTS = 150  # pairs of intervals that one intersection compares
 _WHOLE_LINE = Interval(tree.MINUS_INFINITY, tree.INFINITY, False, False)
 FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
 
@@ -155,7 +157,9 @@ def _less(left: Node, right: Node) -> int | None:
 
 
 def intersect(left: RealSet, right: RealSet) -> RealSet | None:
-    """The common part of two sets, or None if ends can't be put in order."""
+    """The common part of two sets, or None if ends can't be put in order. LimitExceeded if there are too many parts."""
+    if len(left.parts) * len(right.parts) > _MOST_PARTS:
+        raise LimitExceeded("items")
     parts = []
     for one in left.parts:
         for other in right.parts:

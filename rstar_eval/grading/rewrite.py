@@ -27,7 +27,7 @@ def join_thousands(tokens: list[Token]) -> list[Token]:
         end = index
         if (
             token.kind == "number"
-            and token.value.isdigit()
+            and token.value.isdecimal()
             and len(token.value) <= 3
             and token.value[0] != "0"
             and depth == 0
@@ -55,7 +55,7 @@ def _group(token: Token) -> bool:
     return (
         token.kind == "number"
         and len(token.value.partition(".")[0]) == 3
-        and token.value[0].isdigit()
+        and token.value[0].isdecimal()
         and "e" not in token.value
     )
 

@@ -70,14 +70,25 @@ def walk(node: Node) -> Iterator[Node]:
         stack.extend(current.args)
 
 
+def height(node: Node) -> int:
+    """The number of nodes on the longest way down."""
+    level, count = [node], 0
+    while level:
+        level = [arg for part in level for arg in part.args]
+        count += 1
+    return count
+
+
 def symbols(node: Node) -> frozenset[str]:
-    """Return the names of the free variables (a series' own variable is not free)."""
+    """Return the names of the free variables: a series' own variable is not free in its body."""
     if node.op == "sym":
         return frozenset([str(node.value)])
     if not node.args:
         return frozenset()
-    names = frozenset().union(*[symbols(arg) for arg in node.args])
-    return names - {str(node.args[0].value)} if node.op == "series" else names
+    if node.op == "series":
+        variable, first, last, body = node.args
+        return symbols(first) | symbols(last) | (symbols(body) - {str(variable.value)})
+    return frozenset().union(*[symbols(arg) for arg in node.args])
 
 
 def has(node: Node, *ops: str) -> bool:
@@ -93,12 +104,23 @@ def is_infinite(node: Node) -> int:
 
 
 def substitute(node: Node, name: str, value: Node) -> Node:
-    """Replace a variable."""
+    """Replace a variable where it is free."""
     if node.op == "sym":
         return value if node.value == name else node
     if not node.args:
         return node
+    if node.op == "series" and node.args[0].value == name:
+        variable, first, last, body = node.args
+        first, last = substitute(first, name, value), substitute(last, name, value)
+        return Node("series", (variable, first, last, body), node.value)
     return Node(node.op, tuple(substitute(arg, name, value) for arg in node.args), node.value)
+
+
+def primed(node: Node) -> Node:
+    """The same tree in other variables: every name, bound ones too, with a mark of our own."""
+    if node.op == "sym":
+        return symbol(f"{node.value}\x1f'")
+    return Node(node.op, tuple(primed(arg) for arg in node.args), node.value) if node.args else node
 
 
 def choose_sign(node: Node, sign: int) -> Node:

@@ -292,11 +292,11 @@ def _read(tokens: Sequence[Token], loose: bool = False) -> Unit | None:
 
 def _power(tokens: Sequence[Token]) -> tuple[int | None, int]:
     values = [token.value for token in tokens[:4]]
-    if values and values[0].isdigit() and len(values[0]) == 1:
+    if values and values[0].isdecimal() and len(values[0]) == 1:
         return int(values[0]), 1
     if values[:1] == ["{"] and len(values) > 2:
-        if values[1].isdigit() and values[2] == "}":
+        if values[1].isdecimal() and values[2] == "}":
             return int(values[1]), 3
-        if values[1] == "-" and values[2].isdigit() and values[3:4] == ["}"]:
+        if values[1] == "-" and values[2].isdecimal() and values[3:4] == ["}"]:
             return -int(values[2]), 4
     return None, 0
