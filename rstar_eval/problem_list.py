@@ -1,4 +1,4 @@
-"""`rstar-eval show RUN --outcome wrong --level 5`: the problems of a run that fit, one line each, without loading it."""
+"""`rstar-eval show RUN --outcome wrong --level 5`: the problems that fit, one line each, without loading the run."""
 
 from __future__ import annotations
 
