@@ -248,7 +248,7 @@ async def _unless_stopped(starting: Coroutine[Any, Any, Engine], stop: asyncio.E
 
 def _engine_entry(engine: Engine, runner: Runner | None) -> dict[str, Any]:
     """Return what a session's entry in the manifest says of a distributed engine and of what it could not do."""
-    entry = {"engine": dict(engine.session())} if engine.session() else {}
+    entry: dict[str, Any] = {"engine": dict(engine.session())} if engine.session() else {}
     if runner is not None and runner.set_aside:
         entry["set_aside"] = [asdict(one) for one in runner.set_aside]
     return entry

@@ -72,7 +72,8 @@ class Workers:
         self._spawn(self._watch_cluster())
         begun = asyncio.create_task(self._begun.wait())
         try:
-            await asyncio.wait([begun, self.failed], return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [begun, self.failed]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             begun.cancel()
         self.check_failed()

@@ -28,7 +28,7 @@ from rstar_eval.progress import Silent
 from rstar_eval.records import comparable
 from rstar_eval.serial import line
 from rstar_eval.store import GRADES, TRAJECTORIES, folders, read_lines
-from rstar_eval.trees import TREES, _index
+from rstar_eval.trees import read_trees
 
 ray = pytest.importorskip("ray", reason="needs Ray: pip install 'rstar-eval[ray]'")
 pytestmark = pytest.mark.slow
@@ -65,17 +65,14 @@ def stored(path: Path) -> dict[str, Any]:
     by_problem = {one["problem"]: line(one) for one in grades}
     assert len(by_key) == len(searches), "a search was stored twice"
     assert len(by_problem) == len(grades), "a grade was stored twice"
-    return {"searches": by_key, "grades": by_problem, "trees": packed_trees(path)}
+    return {"searches": by_key, "grades": by_problem, "trees": trees(path)}
 
 
-def packed_trees(path: Path) -> dict[Any, bytes]:
-    found = {}
-    for folder in folders(path):
-        if (folder / TREES).exists():
-            data = (folder / TREES).read_bytes()
-            for key, start, length in _index(folder):
-                assert key not in found, "a tree was stored twice"
-                found[key] = data[start : start + length]
+def trees(path: Path) -> dict[tuple[str, int], str]:
+    found: dict[tuple[str, int], str] = {}
+    for tree in read_trees(path):
+        assert (tree.problem, tree.tree) not in found, "a tree was stored twice"
+        found[(tree.problem, tree.tree)] = line(tree.data)
     return found
 
 
