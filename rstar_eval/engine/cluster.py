@@ -38,11 +38,7 @@ def connect(config: EngineConfig) -> bool:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         asked = math.ceil((config.workers or 1) * config.cpus_per_worker + config.executor_workers)
         room = max(cores, asked)  # workers that share a core are the user's wish on a machine of his own
-        ray.init(
-            address="local", num_cpus=room, include_dashboard=False, object_store_memory=STORE_BYTES,
-            _node_ip_address="127.0.0.1",  # nobody else is to reach it: who can, can run code in it
-            **quiet,
-        )  # fmt: skip
+        ray.init(address="local", num_cpus=room, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = repr(config.ray_address) if config.ray_address is not None else "on this machine"
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
