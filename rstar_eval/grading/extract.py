@@ -21,6 +21,7 @@ from rstar_eval.grading.types import Answer
 
 _LONGEST_TEXT = 200_000
 _LONGEST_PLAIN = 120
+_LONGEST_ANCHORED = 400
 _LONGEST_ANSWER = 20_000
 _NESTED_BOXES = 5
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(\{|(?=[0-9A-Za-z\\$-]))")
@@ -138,8 +139,9 @@ def _hashed(text: str) -> Answer | None:
 
 def _anchored(text: str) -> Answer | None:
     for match in reversed(list(_ANCHOR.finditer(text))):
-        end = _SENTENCE_END.search(text, match.end())
-        stop = end.start() if end else len(text)
+        seen = min(len(text), match.end() + 2 * _LONGEST_ANCHORED)  # no further: announcements may be many
+        end = _SENTENCE_END.search(text, match.end(), seen)
+        stop = end.start() if end else seen
         display = _DISPLAY.match(text, match.end())
         if display:
             stop = _after_display(text, display.end(), stop)
@@ -148,7 +150,7 @@ def _anchored(text: str) -> Answer | None:
         while stop > match.end() and text[stop - 1] in "*. \t":
             stop -= 1
         found = _trimmed(text, match.end(), stop, "anchor")
-        if found is not None and len(found.text) <= 400:
+        if found is not None and len(found.text) <= _LONGEST_ANCHORED:
             return found
     return None
 

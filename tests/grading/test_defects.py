@@ -84,6 +84,7 @@ TEXTS = {
     "spaces in an announcement": "answer to" + " " * 100_000 + "x",
     "open boxes": "\\boxed{x\n" * 22_000,
     "announcements": "the answer is $x" * 12_000,
+    "announcements without an end": " the answer is 3" * 12_000 + "x]",
     "open displays": r"\(" * 90_000,
 }
 
