@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from rstar_eval.solver import executor
+from rstar_eval.solver.types import StepRun
 
 MARKERS = {
     "slow": "slow test: give --run-slow",
@@ -41,3 +48,36 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"development data not present at {folder} (set RSTAR_EVAL_SHARED)")
     return folder
+
+
+class NothingRuns:
+    """An executor that runs nothing and starts nothing: every step prints the last number in its code."""
+
+    level = "none, in a test"
+
+    async def open(self, key: str, **_: Any) -> NothingRuns:
+        return self
+
+    async def run(self, parent: int | None, code: str) -> StepRun:
+        return StepRun((parent or 0) + 1, "ok", (re.findall(r"\d+", code) or ["0"])[-1])
+
+    def describe(self) -> Mapping[str, object]:
+        return {"level": self.level}
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare a test that is not about steps the two seconds that a sandbox takes to start, wherever one is started."""
+    import rstar_eval.engine.local
+    import rstar_eval.solving  # noqa: F401  these two start executors
+
+    async def start(*_: Any, **__: Any) -> NothingRuns:
+        return NothingRuns()
+
+    real = executor.start_executor
+    for name, module in list(sys.modules.items()):
+        if name.startswith("rstar_eval") and getattr(module, "start_executor", None) is real:
+            monkeypatch.setattr(module, "start_executor", start)

@@ -12,7 +12,7 @@ from rstar_eval.cli import app
 from rstar_eval.config import build_config
 from rstar_eval.errors import UserError
 from rstar_eval.evaluation import run_config
-from rstar_eval.exporting import export
+from rstar_eval.exporting import export, stepwise_rows
 from rstar_eval.progress import make_progress
 from rstar_eval.records import read_log
 from rstar_eval.training.datasets import write_rows
@@ -74,6 +74,33 @@ def test_training_rows_come_in_trl_s_types(tmp_path: Path, row: object, expected
     assert export(tmp_path / "rows.jsonl", tmp_path / "trl.parquet") == 1
 
 
+def _value(node: str, q: float, *, tree: int = 0) -> ValueRow:
+    before = "".join(f"<{'.'.join(node.split('.')[: i + 1])}>" for i in range(1, node.count(".")))
+    return ValueRow("Q" + before, f"<{node}>", q, source=Provenance(run="r", problem="a" * 16, tree=tree, node=node))
+
+
+def test_step_values_become_stepwise_supervision(tmp_path: Path) -> None:
+    rows = [
+        _value("0.1", 0.5), _value("0.1.1", -0.2), _value("0.1.1.1", -1), _value("0.1.2", 1),
+        _value("0.1", 0, tree=1),  # another tree, the same tag
+        _value("0.2.1", 0.1), _value("0.2.1.3", 0.1),  # 0.2 is not in the file
+    ]  # fmt: skip
+    write_rows(tmp_path / "values.jsonl", rows)
+    found = {tuple(row["completions"]): row for row in stepwise_rows(tmp_path / "values.jsonl")}
+    assert {steps: (row["prompt"], row["labels"]) for steps, row in found.items()} == {
+        ("<0.1>", "<0.1.1>", "<0.1.1.1>"): ("Q", [True, False, False]),
+        ("<0.1>", "<0.1.2>"): ("Q", [True, True]),
+        ("<0.1>",): ("Q", [False]),
+        ("<0.2.1>", "<0.2.1.3>"): ("Q<0.2>", [True, True]),
+    }
+    for row in found.values():  # a path reads as it was written
+        assert row["prompt"] + "".join(row["completions"][:-1]) == _value(row["completions"][-1][1:-1], 0).prompt
+    assert export(tmp_path / "values.jsonl", tmp_path / "prm", stepwise=True) == len(found)
+    loaded = datasets.load_from_disk(str(tmp_path / "prm"))
+    assert [tuple(row["completions"]) for row in loaded] == list(found)
+    assert loaded.features["labels"].feature.dtype == "bool"
+
+
 def test_texts_that_are_no_unicode_are_exported(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", [OutcomeRow("p", "a \ud83d b", False)])
     assert export(tmp_path / "rows.jsonl", tmp_path / "o.jsonl") == 1
@@ -94,6 +121,14 @@ def test_mistakes_are_told(tmp_path: Path, source: str, output: str, message: st
     (tmp_path / "broken.jsonl").write_text('{"what": 1}\n')
     with pytest.raises(UserError, match=message):
         export(tmp_path / source, tmp_path / output)
+
+
+def test_rows_without_step_values_have_no_stepwise_form(tmp_path: Path, run: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", [SftRow("Q", "R")])
+    with pytest.raises(UserError, match="step values are needed"):
+        export(tmp_path / "rows.jsonl", tmp_path / "o.jsonl", stepwise=True)
+    with pytest.raises(UserError, match="has no step values"):
+        export(run, tmp_path / "p.jsonl", stepwise=True)
 
 
 def test_the_command_is_there() -> None:
