@@ -61,10 +61,7 @@ class RayEngine:
             except asyncio.CancelledError:
                 spent.add(await _cancel(actor, number))
                 raise
-            except ray.exceptions.RayActorError as error:
-                self.workers.lose(slot, actor, reason_of(error))
-                blamed, reason = await _may_be_to_blame(ready), reason_of(error)
-            except ray.exceptions.RayTaskError as error:
+            except ray.exceptions.RayTaskError as error:  # the search raised
                 cause = cause_of(error)
                 if isinstance(cause, BackendError | Cut):  # the models or the sandbox are gone: another worker
                     self.workers.lose(slot, actor, reason_of(cause))
@@ -73,6 +70,9 @@ class RayEngine:
                 elif isinstance(cause, UserError):
                     raise cause from None
                 blamed, reason = True, f"{type(cause).__name__}: {reason_of(cause)}"
+            except ray.exceptions.RayError as error:  # the worker, its machine, or the result on the way here is lost
+                self.workers.lose(slot, actor, reason_of(error))
+                blamed, reason = await _may_be_to_blame(ready), reason_of(error)
             finally:
                 self.workers.slots.give_back(slot)
             tries += blamed

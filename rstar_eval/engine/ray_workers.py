@@ -69,7 +69,7 @@ class Workers:
         for _ in range(self.where.executor_workers):
             self.executors.append(host.remote(self.config.isolation, self.config.step_seconds, MIN_WORKERS))
         self._grow(room)
-        self._spawn(self._watch_cluster())
+        self._spawn(self._watch_cluster(own))
         begun = asyncio.create_task(self._begun.wait())
         try:
             either: list[asyncio.Future[Any]] = [begun, self.failed]
@@ -133,14 +133,18 @@ class Workers:
             self.slots.places.append(slot)
             self._spawn(self._keep(slot))
 
-    async def _watch_cluster(self) -> None:
-        """Add places when the cluster grows, unless the user said how many; say so while there is no worker."""
+    async def _watch_cluster(self, own: bool) -> None:
+        """Add places when the cluster grows, unless the user said how many; say so while there is no worker.
+        BackendError if a Ray of our own is gone."""
         import ray
 
         silent = 0.0
         while True:
             await asyncio.sleep(GROW_SECONDS)
-            room = cluster.room_for(self.where, await asyncio.to_thread(ray.nodes))
+            nodes = await asyncio.to_thread(ray.nodes)
+            if own and not any(one.get("Alive", one.get("alive")) for one in nodes):
+                raise BackendError("Ray on this machine has died", "see /tmp/ray/session_latest/logs.")
+            room = cluster.room_for(self.where, nodes)
             self._grow(room)
             silent = 0.0 if self.slots.ready else silent + GROW_SECONDS
             if silent >= 60 and not room:
@@ -158,15 +162,15 @@ class Workers:
             try:
                 ready: Ready = await slot.actor.start.remote(self.executors)
                 self._check(slot, ready)
-            except ray.exceptions.RayActorError as error:
-                kill(slot.actor)
-                self.count_failure(slot, BackendError(f"worker {slot.name} died while it started: {reason_of(error)}"))
-                await asyncio.sleep(min(30.0, 2.0**slot.failures))
-                continue
             except (ray.exceptions.RayTaskError, UserError) as error:
                 kill(slot.actor)
                 self._give_up(slot, cause_of(error))
                 return
+            except ray.exceptions.RayError as error:
+                kill(slot.actor)
+                self.count_failure(slot, BackendError(f"worker {slot.name} died while it started: {reason_of(error)}"))
+                await asyncio.sleep(min(30.0, 2.0**slot.failures))
+                continue
             slot.ready = ready
             slot.host = ready.host
             self._joined(slot, ready)
@@ -247,7 +251,7 @@ class Workers:
                 if silent >= SILENCE_SECONDS:
                     self._say_lost(slot, f"no answer for {silent:.0f} s")
                     return
-            except ray.exceptions.RayActorError as error:
+            except ray.exceptions.RayError as error:
                 self._say_lost(slot, reason_of(error))
                 return
 

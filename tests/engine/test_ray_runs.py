@@ -82,6 +82,19 @@ def rays() -> list[str]:
     return found.splitlines()
 
 
+def command_line(output: Path, policy: str) -> subprocess.Popen[str]:
+    """Start the command with Ray in a process group of its own."""
+    options = [f"--set={key}={value}" for key, value in {**BASE, **RAY, "keep_trees": "true"}.items()]
+    command = [sys.executable, "-m", "rstar_eval.cli", "--output", str(output), "--json", *options, "--policy", policy]
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def wait_for_searches(output: Path, wanted: int) -> None:
+    deadline = time.monotonic() + 120
+    while sum(1 for _ in read_lines(output, TRAJECTORIES)) < wanted and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
 @pytest.fixture(autouse=True)
 def no_ray_left() -> Iterator[None]:
     before = set(rays())
@@ -216,6 +229,20 @@ def test_workers_come_and_go_with_the_clusters_machines(
         cluster.shutdown()
 
 
+def test_a_killed_raylet_ends_the_run_and_the_same_command_continues(tmp_path: Path, calm: dict[str, Any]) -> None:
+    before = set(rays())
+    output = tmp_path / "run"
+    process = command_line(output, "scripted?delay=0.1")
+    wait_for_searches(output, 5)
+    for one in set(rays()) - before:
+        if "raylet/raylet" in one:
+            os.kill(int(one.split()[0]), signal.SIGKILL)
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode != 0, errors
+    run(output, keep_trees=True, **RAY)
+    assert stored(output) == calm
+
+
 def test_a_model_that_is_not_there_is_a_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere"):
         run(tmp_path / "run", policy="hf:nowhere", **RAY)
@@ -236,20 +263,9 @@ def test_a_machine_without_room_for_a_worker_is_told_at_once(tmp_path: Path) -> 
 def test_a_signal_ends_a_run_cleanly_and_the_same_command_continues(
     tmp_path: Path, calm: dict[str, Any], number: signal.Signals
 ) -> None:
-    options = [f"--set={key}={value}" for key, value in {**BASE, **RAY, "keep_trees": "true"}.items()]
     output = tmp_path / "run"
-    command = [sys.executable, "-m", "rstar_eval.cli", "--output", str(output), "--json"]
-
-    def start(policy: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*command, *options, "--policy", policy], text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
-
-    process = start("scripted?delay=0.1")
-    deadline = time.monotonic() + 120
-    while sum(1 for _ in read_lines(output, TRAJECTORIES)) < 5 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    process = command_line(output, "scripted?delay=0.1")
+    wait_for_searches(output, 5)
     os.killpg(process.pid, number)  # as a terminal's Ctrl-C does: all processes of the group
     text, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
@@ -257,7 +273,7 @@ def test_a_signal_ends_a_run_cleanly_and_the_same_command_continues(
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["sessions"][-1]["ended"] == "stopped"
     assert manifest["sessions"][-1]["cut_off"]["searches"] > 0
-    process = start("scripted")
+    process = command_line(output, "scripted")
     text, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     assert json.loads(text.splitlines()[-1])["tasks"]["mini_math"]["n"] == 24
