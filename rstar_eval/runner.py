@@ -171,7 +171,6 @@ class Runner:
 
     async def _search(self, problem: Problem, tree: int) -> bool:
         """Search a tree and store it; return whether that could be done."""
-        started = self.clock() - self.began
         spent = Budget()
         try:
             found = await self.engine.search(problem, tree, spent)
@@ -185,7 +184,8 @@ class Runner:
             self.wasted.add(spent)
             raise
         result = found.result
-        timing = Timing(self.session, round(started, 3), round(self.clock() - self.began, 3))
+        ended = self.clock() - self.began
+        timing = Timing(self.session, round(max(0.0, ended - found.seconds), 3), round(ended, 3))
         segment = self.segments.of(found.segment) if found.segment else self.store
         if found.tree is not None:
             segment.append_tree(found.tree)

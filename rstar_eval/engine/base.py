@@ -19,10 +19,12 @@ MakeOutcomes = Callable[[], OutcomeOf]
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """A finished search: its result without the tree, its tree as it is stored (`trees.record_of`; None: not kept),
-    and the store segment that it goes to (the worker's name; "": the run's own log)."""
+    """A finished search: its result without the tree, the seconds that it took where it ran, its tree as it is stored
+    (`trees.record_of`; None: not kept), and the store segment that it goes to (the worker's name; "": the run's own
+    log)."""
 
     result: SearchResult
+    seconds: float
     tree: bytes | None = None
     segment: str = ""
 

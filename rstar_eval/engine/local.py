@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -50,10 +51,11 @@ class LocalEngine:
         if self.outcome_of is not None:
             assert problem is not None, "in training a search is told the outcome of its answers"
             tools = replace(tools, outcome=self.outcome_of(problem))
-        keep = self.config.keep_trees
+        keep, began = self.config.keep_trees, time.monotonic()
         result = await search(question, tools, self.config.search, tree, keep_tree=keep, budget=spent)
+        seconds = time.monotonic() - began
         packed = record_of((question.id, tree), result.tree) if keep and result.tree is not None else None
-        return Searched(replace(result, tree=None), packed)
+        return Searched(replace(result, tree=None), seconds, packed)
 
     def describe(self) -> Mapping[str, Any]:
         """See Engine."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rstar_eval.config import RunConfig
@@ -57,7 +58,7 @@ class RayEngine:
                 found: Searched = await actor.search.remote(number, subject, tree)
                 slot.failures = 0
                 slot.done += 1
-                return Searched(found.result, found.tree, slot.name)
+                return replace(found, segment=slot.name)
             except asyncio.CancelledError:
                 spent.add(await _cancel(actor, number))
                 raise

@@ -53,7 +53,7 @@ class Actor:
                 await asyncio.sleep(60)
         finally:
             self.open -= 1
-        return Searched(SearchResult(PROBLEM.id, tree, ()), b"tree")
+        return Searched(SearchResult(PROBLEM.id, tree, ()), 0.5, b"tree")
 
     async def _cancel(self, number: int) -> Budget:
         return Budget(completion_tokens=7)
