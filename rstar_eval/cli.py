@@ -194,6 +194,10 @@ def main() -> NoReturn:
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
+    except MemoryError:
+        fix = "Give it more, or fewer problems at once (--concurrency); the same command continues a run"
+        typer.echo(f"error: out of memory. {fix}", err=True)
+        sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command continues a run", err=True)
         sys.exit(130)
