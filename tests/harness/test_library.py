@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import doctest
 import json
+import os
 import re
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -119,6 +121,17 @@ def test_solving_in_an_event_loop_gives_the_same_answer() -> None:
 def test_what_fails_before_it_begins_leaves_no_folder(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         evaluate("mini_math", limit=1, **settings)
+    assert list(Path().iterdir()) == []
+
+
+def test_stopped_while_the_models_load_there_is_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def load(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(30)
+
+    monkeypatch.setattr("rstar_eval.engine.local.make_policy", load)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("mini_math", **SETTINGS)
     assert list(Path().iterdir()) == []
 
 
