@@ -20,7 +20,7 @@ from rstar_eval.leaderboards.models import DONE, Models, NotHere
 from rstar_eval.leaderboards.render import files, latex_document, print_table
 from rstar_eval.leaderboards.results import Results, write_evolution
 from rstar_eval.leaderboards.tables import Table, make_table
-from rstar_eval.training.evolve_jobs import Job, run_jobs
+from rstar_eval.training.evolve_jobs import Job, accelerate_config, accelerate_launcher, run_jobs
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,7 +95,7 @@ def reproduce(request: Request, console: Console) -> None:
                 models = replace(models, evolutions=_finished(given, own, request.rounds))
                 measurement = Measurement(models, request.limit, request.data_dir, request.workers, request.where)
                 wanted = needed(experiments, models, seeds, only)
-        _run(wanted, measurement, console)
+        _run(wanted, measurement, request, console)
     results = Results(request.output / "results", preset, request.limit)
     folder = request.output / "rendered"
     tables = render(experiments, results, folder)
@@ -132,6 +132,7 @@ def draw_figure(experiment: Experiment, results: Results) -> dict[str, bytes]:
 
 
 def _check(request: Request) -> None:
+    accelerate_config(request.accelerate)
     for what, value in (("rounds", request.rounds), ("workers", request.workers), ("limit", request.limit)):
         if value is not None and value < 1:
             raise UserError(f"{what} is {value}", "give at least 1")
@@ -194,7 +195,7 @@ def _evolve(folder: Path, seed: int, request: Request, console: Console) -> None
     )
 
 
-def _run(wanted: Needed, measurement: Measurement, console: Console) -> None:
+def _run(wanted: Needed, measurement: Measurement, request: Request, console: Console) -> None:
     """Train and run what is missing, and store the results."""
     models, output = measurement.models, measurement.output
     seeds = "-".join(str(seed) for seed in sorted({run.seed for run in wanted.runs}))
@@ -213,7 +214,10 @@ def _run(wanted: Needed, measurement: Measurement, console: Console) -> None:
         if trainings:
             names = ", ".join(job.name for job in trainings)
             console.print(f"training: {names}", markup=False, highlight=False, soft_wrap=True)
-            run_jobs(jobs, trainings, measurement.workers)
+            launched = accelerate_config(request.accelerate)
+            if launched is not None:  # each takes all of the machine's devices
+                trainings = [replace(one, launcher=accelerate_launcher(launched)) for one in trainings]
+            run_jobs(jobs, trainings, request.workers if launched is None else 1)
     for evolution in models.evolutions.values():
         write_evolution(output / "results", evolution)
     missing = [run for run, judges in wanted.runs.items() if measurement.stored(run, judges) is None]
