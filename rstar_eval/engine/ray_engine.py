@@ -41,8 +41,8 @@ class RayEngine:
     @property
     def width(self) -> int:
         """Searches wanted at once: what the ready workers take, and one more each, which waits while another one's
-        answer is graded."""
-        return self.workers.slots.width + len(self.workers.slots.ready)
+        answer is graded. Never none: it is a search that learns that there will be no workers any more."""
+        return max(1, self.workers.slots.width + len(self.workers.slots.ready))
 
     async def search(self, problem: Problem, tree: int, spent: Budget) -> Searched:
         """See Engine."""

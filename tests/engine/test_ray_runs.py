@@ -243,6 +243,18 @@ def test_a_killed_raylet_ends_the_run_and_the_same_command_continues(tmp_path: P
     assert stored(output) == calm
 
 
+def test_a_killed_driver_takes_its_ray_with_it_and_the_same_command_continues(
+    tmp_path: Path, calm: dict[str, Any]
+) -> None:
+    output = tmp_path / "run"
+    process = command_line(output, "scripted?delay=0.1")
+    wait_for_searches(output, 5)
+    process.kill()
+    process.communicate(timeout=60)
+    run(output, keep_trees=True, **RAY)
+    assert stored(output) == calm
+
+
 def test_a_model_that_is_not_there_is_a_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere"):
         run(tmp_path / "run", policy="hf:nowhere", **RAY)
