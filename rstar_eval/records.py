@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,10 +80,11 @@ class GradeRecord:
 
 @dataclass(slots=True)
 class Log:
-    """What a run's folder holds: searches by key, and per problem the last grade of each (grader, version)."""
+    """What a run's folder holds: searches by key, and per problem the last grade of each (grader, version). Of a large
+    run these are mappings whose records stay on disk (store_log.Stored)."""
 
-    searches: dict[tuple[str, str, int], SearchRecord] = field(default_factory=dict)
-    grades: dict[tuple[str, str, str, str], GradeRecord] = field(default_factory=dict)
+    searches: MutableMapping[tuple[str, str, int], SearchRecord] = field(default_factory=dict)
+    grades: MutableMapping[tuple[str, str, str, str], GradeRecord] = field(default_factory=dict)
 
     def trajectories(self, task: str, problem: str, trees: int) -> tuple[Trajectory, ...] | None:
         """Return a problem's trajectories of all its trees in order, or None while a tree is missing."""
@@ -107,8 +108,18 @@ def search_line(task: str, index: int, result: SearchResult, timing: Timing) -> 
     }
 
 
-def read_log(path: Path) -> Log:
-    """Read a run's folder. A key that occurs twice counts once: the first search, the last grade."""
+def read_log(path: Path, *, large: int | None = None) -> Log:
+    """Read a run's folder. A key that occurs twice counts once: the first search, the last grade.
+
+    Of a run with more than `large` bytes of logs (store_index.LARGE) records are read as they are asked for.
+    """
+    from rstar_eval.store_index import LARGE, Index, is_large
+
+    if is_large(path, LARGE if large is None else large):
+        from rstar_eval.store_log import Stored
+
+        index = Index(path)
+        return Log(Stored(index, TRAJECTORIES, SearchRecord), Stored(index, GRADES, GradeRecord))
     log = Log()
     for number, data in enumerate(read_lines(path, TRAJECTORIES), start=1):
         search = from_data(SearchRecord, data, f"{path / TRAJECTORIES} line {number}")

@@ -229,11 +229,11 @@ class Index:
             if one.record is None:
                 if one.problem == "torn":
                     break
-                raise damaged(self.run, file, one.number, one.problem)
+                raise damaged(self.run, file, f"line {one.number}", one.problem)
             try:
                 block.append((*values(one.record), label, one.offset, len(one.raw)))
             except (KeyError, TypeError, AttributeError) as error:
-                raise damaged(self.run, file, one.number, f"no such record ({error!r})") from None
+                raise damaged(self.run, file, f"line {one.number}", f"no such record ({error!r})") from None
             last = one
             if len(block) >= _BLOCK:
                 self._db.executemany(insert, block)

@@ -125,13 +125,13 @@ def read_lines(run: Path, name: str) -> Iterator[dict[str, Any]]:
             if one.record is not None:
                 yield one.record
             elif one.problem != "torn":
-                raise damaged(run, file, one.number, one.problem)
+                raise damaged(run, file, f"line {one.number}", one.problem)
 
 
-def damaged(run: Path, file: Path, number: int, problem: str) -> UserError:
-    """Return the error for a damaged line: where it is, what is wrong, the mend."""
+def damaged(run: Path, file: Path, where: str, problem: str) -> UserError:
+    """Return the error for a damaged line: where it is ("line 3"), what is wrong, the mend."""
     return UserError(
-        f"{str(file)!r} line {number} is damaged: {problem}",
+        f"{str(file)!r} {where} is damaged: {problem}",
         f"`rstar-eval fsck {run} --repair` sets it aside; the same command then does again what it held",
     )
 

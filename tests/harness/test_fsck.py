@@ -17,6 +17,7 @@ from rstar_eval.config import build_config
 from rstar_eval.errors import UserError
 from rstar_eval.evaluation import run_config
 from rstar_eval.fsck import fsck
+from rstar_eval.ledger import read_ledger
 from rstar_eval.progress import LineProgress
 from rstar_eval.records import comparable
 from rstar_eval.store import GRADES, TRAJECTORIES, RunStore, Segment, read_lines, segment_path
@@ -201,8 +202,19 @@ def test_what_is_taken_out_lies_in_the_quarantine_byte_for_byte(run: Path) -> No
     assert {one["reason"].split(":")[0] for one in kept} == {"damaged", "torn", "unfit grade", "orphan tree"}
 
 
-def test_resuming_alone_mends_what_a_kill_leaves(run: Path, calm: Path) -> None:
+def test_a_grade_without_its_searches_does_not_count_when_the_run_goes_on(run: Path) -> None:
     """Without fsck: a search whose last newline is lost takes its grade with it, so that no figure lacks it."""
+    torn_newline(run)
+    with RunStore(run) as store:
+        assert any("torn last line" in note for note in store.notes)
+    manifest = json.loads((run / "manifest.json").read_text())["grader"]
+    ledger = read_ledger(run, manifest["name"], manifest["version"], trees=2)
+    (lost,) = {one["problem"] for one in read_lines(run, GRADES)} - {problem for _, problem in ledger.outcomes}
+    assert [key[1] for key in ledger.log.searches] == [lost], "its other search is not done again"
+
+
+@pytest.mark.slow
+def test_resuming_alone_mends_what_a_kill_leaves(run: Path, calm: Path) -> None:
     torn_newline(run)
     evaluated(run)
     assert content(run)[0] == content(calm)[0]

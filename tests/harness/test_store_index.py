@@ -79,7 +79,15 @@ def test_figures_through_the_index_equal_those_of_the_log(tmp_path: Path, seed: 
         assert large.tasks == small.tasks
         only = {f"{number:016x}" for number in range(7)}
         assert summarise(tmp_path, only=only, large=0).tasks == summarise(tmp_path, only=only).tasks
-    log = read_log(tmp_path)
+    log, stored = read_log(tmp_path), read_log(tmp_path, large=0)
+    assert list(stored.searches) == sorted(log.searches, key=list(stored.searches).index)
+    assert dict(stored.searches) == dict(log.searches)
+    assert dict(stored.grades) == dict(log.grades)
+    assert ("t", "no such problem", 0) not in stored.searches
+    with pytest.raises(KeyError):
+        stored.searches[("t", "no such problem", 0)]
+    with pytest.raises(TypeError, match="fsck"):
+        del stored.searches[next(iter(stored.searches))]
     with Index(tmp_path) as index:
         assert index.added == 0, "it was up to date"
         assert index.count(TRAJECTORIES) == len(log.searches)
