@@ -14,8 +14,10 @@ lock-step  The same searches with a barrier: no search goes on until the generat
            program that steps all trees together. (Code and scores are not held up: a mild form of lock-step.)
 
 Printed are the medians of the rounds: tokens/s of each, and their ratios to `plain` within the round; where a search's
-time goes (the share of it spent waiting for the policy, for code, for scores); CPU seconds of this process, of the
-engines and of the sandbox. `--metrics` adds the policy engine's counters in vLLM (which cost a little time in every
+time goes (the share of it spent waiting for the policy, for code, for scores); CPU seconds of the engines (processes of
+vLLM, threads with transformers), of the sandbox and of the rest, which is the search itself; and three ratios of CPU
+seconds that say what the wall clock mixes: of the policy's engine alone, of all but the reward model's, and of
+everything. `--metrics` adds the policy engine's counters in vLLM (which cost a little time in every
 row): the share of prompt tokens found in the prefix cache, and the tokens made in one step of the engine, which says
 how full its batch was. Everything runs on the same cores, so that scoring and code take from generation what they need.
 """
@@ -32,6 +34,7 @@ import pstats
 import random
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -267,9 +270,18 @@ async def run_plain(setup: Setup, requests: Sequence[SampleRequest]) -> dict[str
     return {"tokens": tokens, "seconds": seconds, "cpu": spent, "prompts": prompts, "completions": len(completions)}
 
 
+THREADS = {"rstar-eval-decoder": "policy engine", "rstar-eval-scorer": "reward engine"}
+"""The threads that are engines of the transformers backend."""
+
+
 def cpu_seconds() -> dict[str, float]:
     """Return CPU seconds of this process and, by kind, of all that descend from it and live."""
     tick = os.sysconf("SC_CLK_TCK")
+    inside: dict[str, float] = {}
+    for thread in threading.enumerate():
+        if thread.name in THREADS:
+            fields = Path(f"/proc/self/task/{thread.native_id}/stat").read_text().rpartition(")")[2].split()
+            inside[THREADS[thread.name]] = (int(fields[11]) + int(fields[12])) / tick
     parents: dict[int, int] = {}
     spent: dict[int, tuple[str, float]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -282,7 +294,7 @@ def cpu_seconds() -> dict[str, float]:
         pid = int(folder.name)
         parents[pid] = int(fields[1])
         spent[pid] = (name if "python" not in name else line, (int(fields[11]) + int(fields[12])) / tick)
-    totals: dict[str, float] = {}
+    totals = {"this process": -sum(inside.values()), **inside}
     engines: list[tuple[int, float]] = []
     for pid, (line, seconds) in spent.items():
         at = pid
@@ -341,7 +353,10 @@ async def main(arguments: argparse.Namespace) -> None:
     rounds: list[dict[str, Any]] = []
     try:
         await run_searches(setup, [problem(rng)[0] for _ in range(4)], Clock(), lock_step=False)  # warm
+        ending = time.monotonic() + 60 * arguments.minutes
         for _ in range(arguments.repeats):
+            if rounds and time.monotonic() > ending:
+                break
             questions = [problem(rng)[0] for _ in range(arguments.problems)]
             rounds.append(await one_round(setup, questions, counters, profile, arguments.lock_step))
             print(json.dumps(rounds[-1]), file=sys.stderr, flush=True)
@@ -403,6 +418,13 @@ async def one_round(
     return row
 
 
+def cpu_of(row: Mapping[str, Any], which: str, left_out: str | None) -> float:
+    """Return the CPU seconds a token of the policy's engine (`left_out` None), or of all kinds but `left_out`."""
+    spent = row["cpu"][which]
+    seconds = spent["policy engine"] if left_out is None else sum(spent.values()) - spent.get(left_out, 0.0)
+    return float(seconds) / row["tokens"][1 if which == "plain" else 0]
+
+
 def report(arguments: argparse.Namespace, setup: Setup, rounds: Sequence[dict[str, Any]]) -> None:
     def middle(values: Iterator[float]) -> str:
         known = list(values)
@@ -429,15 +451,15 @@ def report(arguments: argparse.Namespace, setup: Setup, rounds: Sequence[dict[st
         kinds = rounds[0]["cpu"][which]
         text = ", ".join(f"{name} {middle(row['cpu'][which].get(name, 0.0) for row in rounds)}" for name in kinds)
         print(f"CPU seconds, {which}: {text}")
-    if "policy engine" in rounds[0]["cpu"]["search"]:
-        # What the ratio is where the policy's engine shares its core or GPU with nothing else.
-        for which in rounds[0]["cpu"]:
-            alone = middle(
-                row["tokens"][0] / row["cpu"][which]["policy engine"]
-                / (row["tokens"][1] / row["cpu"]["plain"]["policy engine"])
-                for row in rounds
-            )  # fmt: skip
-            print(f"tokens a CPU second of the policy's engine, {which}, against plain: {alone}")
+    # The first is the ratio where the policy's engine shares its core or GPU with nothing else, the last where all
+    # share one core; the second leaves out what scoring computes: it is what the search itself costs.
+    for title, left_out in (
+        ("policy's engine", None), ("all but the reward engine", "reward engine"), ("everything", "")
+    ):  # fmt: skip
+        for which, kinds in rounds[0]["cpu"].items():
+            if which != "plain" and (left_out is not None or "policy engine" in kinds):
+                ratio = middle(cpu_of(row, "plain", left_out) / cpu_of(row, which, left_out) for row in rounds)
+                print(f"tokens a CPU second of {title}, {which}, against plain: {ratio}")
     for which, found in rounds[0]["metrics"].items():
         print(
             f"policy engine, {which}: "
@@ -455,6 +477,7 @@ if __name__ == "__main__":
     parser.add_argument("--candidates", type=int, default=4)
     parser.add_argument("--parallel-rollouts", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=60, help="no round begins later than this")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-sandbox", action="store_true")
     parser.add_argument("--lock-step", action="store_true", help="measure the barrier variant too")

@@ -15,18 +15,16 @@ from typing import Any
 
 from rstar_eval.errors import UserError
 from rstar_eval.solver.backends.hf import check_folder
-from rstar_eval.solver.backends.vllm_keeper import DEFAULT_RESTARTS, EngineKeeper, Gate, Waves
+from rstar_eval.solver.backends.vllm_keeper import DEFAULT_RESTARTS, EngineKeeper, Gate
 from rstar_eval.solver.backends.vllm_settings import describe, read_settings
 from rstar_eval.solver.backends.vllm_start import check_installed, quiet, start
+from rstar_eval.solver.backends.waves import REST, REST_TIMES, Waves
 from rstar_eval.solver.concurrent import together
 from rstar_eval.solver.reward.engines import Head, ScoreInput
 from rstar_eval.solver.reward.spec import RewardSpec
 
 WAITING = 4
 """Open requests for each sequence that vLLM computes at a time, at most; the rest wait here."""
-REST, REST_TIMES = 0.3, 3.0
-"""Seconds, at most, for which texts are gathered after the ones before them have been scored, and in terms of the time
-that those took. A search that waits for scores leaves its place in the policy's batch to others."""
 
 
 class VLLMScoreEngine:
@@ -50,11 +48,12 @@ class VLLMScoreEngine:
     async def logits(self, inputs: Sequence[ScoreInput]) -> list[list[list[float]]]:
         """Return the head's outputs for each input at each of its places (engines.ScoreEngine.logits)."""
         places = [one.tokens[: place + 1] for one in inputs for place in one.positions]
-        found = iter(await together(self._output(tokens) for tokens in places))
+        async with self._waves.enter():
+            found = iter(await together(self._output(tokens) for tokens in places))
         return [[next(found) for _ in one.positions] for one in inputs]
 
     async def _output(self, tokens: tuple[int, ...]) -> list[float]:
-        async with self._waves.enter(), self._gate.enter(1):
+        async with self._gate.enter(1):
             answer = await self._keeper.ask(partial(self._request, list(tokens)))
         data = answer.outputs.data
         values = data[-1] if data.dim() == 2 else data
@@ -120,8 +119,8 @@ def _token_head(path: Path, tokens: Sequence[int]) -> dict[str, object]:
     """Return what makes vLLM take the language-model head's rows of `tokens` as the head of a classifier."""
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+    config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     architecture = str((config.architectures or [""])[0])
     return {
         "architectures": [architecture.replace("ForCausalLM", "ForSequenceClassification")],

@@ -1,8 +1,8 @@
 """Reward networks on transformers, on CPU or GPU.
 
-Requests of all searches meet in one queue. A thread takes what waits, computes it as one batch, and meanwhile the next
-batch gathers: no request waits for others to come. The texts of one request, which are a node's candidates and begin
-alike, share a row (packing.py); what they share is kept for the requests of the node's children.
+Requests of all searches meet in one queue, which they enter in waves (backends/waves.py): a thread takes what waits
+and computes it as one batch. The texts of one request, which are a node's candidates and begin alike, share a row
+(packing.py); what they share is kept for the requests of the node's children.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 from rstar_eval.errors import BackendError, UserError
 from rstar_eval.solver.backends.hf import choose_device, weight_files
 from rstar_eval.solver.backends.hf_cache import PromptCache, Prompts, Slots, cache_bytes, rounded
+from rstar_eval.solver.backends.waves import REST, REST_TIMES, Waves
 from rstar_eval.solver.reward.engines import Head, ScoreInput
 from rstar_eval.solver.reward.hf_weights import VALUE_HEAD, Reader, load_backbone, load_reader
 from rstar_eval.solver.reward.packing import PackedRow, pack
@@ -69,6 +70,7 @@ class HFScoreEngine:
         self._slots = Slots(backbone, batch)
         self._prefixes: Prompts[_Known] = Prompts(PREFIX_BYTES, lambda known: cache_bytes(known.cache))
         self._identity = {**identity, "batch": batch, "context": context}
+        self._waves = Waves(REST, REST_TIMES)
         self._waiting: deque[_Job] = deque()
         self._wake = threading.Condition()
         self._closed = False
@@ -80,12 +82,13 @@ class HFScoreEngine:
         if not inputs:
             return []
         job = _Job(pack(inputs, min(ROW, self._batch)), [], Future())
-        with self._wake:
-            if self._closed:
-                raise BackendError("the reward model has been closed")
-            self._waiting.append(job)
-            self._wake.notify()
-        return await asyncio.wrap_future(job.done)
+        async with self._waves.enter():
+            with self._wake:
+                if self._closed:
+                    raise BackendError("the reward model has been closed")
+                self._waiting.append(job)
+                self._wake.notify()
+            return await asyncio.wrap_future(job.done)
 
     def describe(self) -> Mapping[str, object]:
         """Return engine, versions, model, weights' hash, device and settings."""

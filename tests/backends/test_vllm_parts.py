@@ -21,9 +21,10 @@ from rstar_eval.errors import BackendError, UserError
 from rstar_eval.solver.backends import parse_policy_spec
 from rstar_eval.solver.backends.vllm_child import VARIABLE, attend
 from rstar_eval.solver.backends.vllm_engine import _completion
-from rstar_eval.solver.backends.vllm_keeper import Gate, Waves
+from rstar_eval.solver.backends.vllm_keeper import Gate
 from rstar_eval.solver.backends.vllm_settings import lora_rank, parse_devices
 from rstar_eval.solver.backends.vllm_start import _reason
+from rstar_eval.solver.backends.waves import Waves
 from rstar_eval.solver.reward.spec import parse_reward_spec
 
 
@@ -141,6 +142,24 @@ def test_waves_take_everybody_who_waits_and_rest_as_long_as_they_took() -> None:
         assert gone[-1][1] - before < 0.05
 
     asyncio.run(go())
+
+
+def test_waves_begin_anew_in_another_event_loop() -> None:
+    waves = Waves(5.0, 100.0)
+
+    async def ask() -> None:
+        async with waves.enter():
+            await asyncio.sleep(0.01)
+
+    async def leave_one_waiting() -> None:
+        await ask()
+        waiting = asyncio.create_task(ask())  # a timer of this loop is set for it
+        await asyncio.sleep(0)
+        waiting.cancel()
+
+    asyncio.run(leave_one_waiting())
+    waves._free_at = 0.0
+    asyncio.run(asyncio.wait_for(ask(), 2))
 
 
 @pytest.mark.parametrize("turns", range(6))
