@@ -13,6 +13,7 @@ import atexit
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from rstar_eval.errors import UserError
 from rstar_eval.grading.types import Outcome
 
 _START_SECONDS = 120.0
+_TRIES = 3
 _WALL = 4.0  # wall-clock seconds that a second of the clock may take
 _BOOT = (
     "import sys; sys.path[:0] = {paths!r}; sys.argv = ['worker', {memory!r}]; "
@@ -178,29 +180,45 @@ class GraderPool:
         """Run one pair in a worker; blocks until a worker is free and has answered or was killed.
 
         Never raises for what the pair does: time, memory, a crash give outcome `grader_error` with rule `timeout`,
-        `memory`, `crash`, `exception` or `recursion`. RuntimeError if the pool is closed.
+        `memory`, `crash`, `exception` or `recursion`. A worker that is killed from outside (SIGKILL, which no pair can
+        send itself: the kernel's or an operator's) is no verdict on the pair, which is tried again, three times in
+        all. RuntimeError if the pool is closed.
         """
         limit = self.seconds if seconds is None else seconds
         with self._slots:
+            for left in reversed(range(_TRIES)):
+                reply = self._try(method, gold, pred, limit, last=left == 0)
+                if reply is not None:
+                    return reply
+        raise AssertionError("the last try always has a reply")
+
+    def _try(self, method: str, gold: str, pred: str, limit: float, *, last: bool) -> Reply | None:
+        """Run one pair once; None if the worker was killed from outside, and this is not the `last` try."""
+        start = time.perf_counter()
+        try:
             worker = self._take()
-            start = time.perf_counter()
-            try:
-                worker.send({"method": method, "gold": gold, "pred": pred, "seconds": _WALL * limit})
-                answer = worker.answer(limit)
-            except WorkerGone as gone:
-                self._drop(worker)
-                return Reply("grader_error", "crash", str(gone), (time.perf_counter() - start) * 1000)
-            except BaseException:
-                self._drop(worker)
-                raise
-            if answer is None:
-                self._drop(worker)
-                return Reply("grader_error", "timeout", f"more than {limit:g} s", (time.perf_counter() - start) * 1000)
-            if answer["rule"] in ("memory", "recursion"):
-                self._drop(worker)
-            else:
-                self._put(worker)
-            return Reply(answer["outcome"], answer["rule"], answer.get("detail", ""), answer["ms"])
+        except WorkerGone as gone:  # as it started, so that the pair has no part in it
+            return Reply("grader_error", "crash", str(gone), (time.perf_counter() - start) * 1000) if last else None
+        start = time.perf_counter()
+        try:
+            worker.send({"method": method, "gold": gold, "pred": pred, "seconds": _WALL * limit})
+            answer = worker.answer(limit)
+        except WorkerGone as gone:
+            self._drop(worker)
+            if worker.process.returncode == -signal.SIGKILL and not last:
+                return None
+            return Reply("grader_error", "crash", str(gone), (time.perf_counter() - start) * 1000)
+        except BaseException:
+            self._drop(worker)
+            raise
+        if answer is None:
+            self._drop(worker)
+            return Reply("grader_error", "timeout", f"more than {limit:g} s", (time.perf_counter() - start) * 1000)
+        if answer["rule"] in ("memory", "recursion"):
+            self._drop(worker)
+        else:
+            self._put(worker)
+        return Reply(answer["outcome"], answer["rule"], answer.get("detail", ""), answer["ms"])
 
     def start(self) -> None:
         """Start one worker now and wait until it is ready, so that the first pair needn't wait."""
