@@ -358,7 +358,7 @@ async def main(arguments: argparse.Namespace) -> None:
             if rounds and time.monotonic() > ending:
                 break
             questions = [problem(rng)[0] for _ in range(arguments.problems)]
-            rounds.append(await one_round(setup, questions, counters, profile, arguments.lock_step))
+            rounds.append(await one_round(setup, questions, counters, profile, len(rounds) < arguments.lock_step))
             print(json.dumps(rounds[-1]), file=sys.stderr, flush=True)
     finally:
         await setup.policy.close()
@@ -439,17 +439,18 @@ def report(arguments: argparse.Namespace, setup: Setup, rounds: Sequence[dict[st
     for name in ("tokens", "requests", "prompt tokens", "step tokens"):
         print(f"  {name}: {middle(row[name][0] if name == 'tokens' else row[name] for row in rounds)}")
     for name in ("search", "plain", "lock-step"):
-        if name in rounds[0]:
-            ratio = middle(row[name] / row["plain"] for row in rounds)
-            print(f"{name:>10}: {middle(row[name] for row in rounds)} tokens/s; against plain {ratio}")
+        measured = [row for row in rounds if name in row]
+        if measured:
+            ratio = middle(row[name] / row["plain"] for row in measured)
+            print(f"{name:>10}: {middle(row[name] for row in measured)} tokens/s; against plain {ratio}")
     for title, key in (
         ("share of a search's time spent waiting for", "waits"),
         ("share of the run in which one is open", "busy"),
     ):
         print(f"{title}: " + ", ".join(f"{name} {middle(row[key][name] for row in rounds)}" for name in rounds[0][key]))
-    for which in rounds[0]["cpu"]:
-        kinds = rounds[0]["cpu"][which]
-        text = ", ".join(f"{name} {middle(row['cpu'][which].get(name, 0.0) for row in rounds)}" for name in kinds)
+    for which, kinds in rounds[0]["cpu"].items():
+        measured = [row["cpu"][which] for row in rounds if which in row["cpu"]]
+        text = ", ".join(f"{name} {middle(spent.get(name, 0.0) for spent in measured)}" for name in kinds)
         print(f"CPU seconds, {which}: {text}")
     # The first is the ratio where the policy's engine shares its core or GPU with nothing else, the last where all
     # share one core; the second leaves out what scoring computes: it is what the search itself costs.
@@ -458,12 +459,13 @@ def report(arguments: argparse.Namespace, setup: Setup, rounds: Sequence[dict[st
     ):  # fmt: skip
         for which, kinds in rounds[0]["cpu"].items():
             if which != "plain" and (left_out is not None or "policy engine" in kinds):
-                ratio = middle(cpu_of(row, "plain", left_out) / cpu_of(row, which, left_out) for row in rounds)
+                measured = [row for row in rounds if which in row["cpu"]]
+                ratio = middle(cpu_of(row, "plain", left_out) / cpu_of(row, which, left_out) for row in measured)
                 print(f"tokens a CPU second of {title}, {which}, against plain: {ratio}")
     for which, found in rounds[0]["metrics"].items():
         print(
             f"policy engine, {which}: "
-            + ", ".join(f"{n} {middle(r['metrics'][which][n] for r in rounds)}" for n in found)
+            + ", ".join(f"{n} {middle(r['metrics'][which][n] for r in rounds if which in r['metrics'])}" for n in found)
         )
 
 
@@ -480,7 +482,10 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=60, help="no round begins later than this")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-sandbox", action="store_true")
-    parser.add_argument("--lock-step", action="store_true", help="measure the barrier variant too")
+    parser.add_argument(
+        "--lock-step", type=int, nargs="?", default=0, const=sys.maxsize, metavar="N",
+        help="measure the barrier variant too, in the first N rounds (no N: in all)",
+    )  # fmt: skip
     parser.add_argument("--metrics", action="store_true", help="vLLM's prefix-cache counters")
     parser.add_argument("--profile", action="store_true", help="of this process, while it searches")
     asyncio.run(main(parser.parse_args()))
