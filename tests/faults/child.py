@@ -1,11 +1,12 @@
 """`python child.py KIND SEED ARGUMENTS...`: the command line in a process whose world misbehaves.
 
 KIND: clock (the wall clock jumps by up to a year, back and forth), slow (writes go in small pieces and take their time,
-so does every fsync), memory (a limit of the address space just above what is in use, at a random moment).
+so does every fsync), memory (no more address space than is in use, from a random moment on).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import resource
@@ -52,7 +53,8 @@ def slow_down(rng: random.Random) -> None:
 
 
 def squeeze(rng: random.Random) -> None:
-    """Once the run has begun to write, cap the address space near what is in use."""
+    """Once the run has begun to write, cap the address space at what is in use, and take what is free in it."""
+    held: list[bytearray] = []
 
     def later() -> None:
         run = Path(sys.argv[sys.argv.index("--output") + 1])
@@ -60,8 +62,11 @@ def squeeze(rng: random.Random) -> None:
             time.sleep(0.02)
         time.sleep(rng.uniform(0, 0.3))
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        soft = used + rng.randrange(0, 2 << 20)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        resource.setrlimit(resource.RLIMIT_AS, (used, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        for size in (1 << 20, 1 << 16, 1 << 12):
+            with contextlib.suppress(MemoryError):
+                while True:
+                    held.append(bytearray(size))
 
     threading.Thread(target=later, daemon=True).start()
 
