@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rstar_eval.errors import UserError
-from rstar_eval.store import GRADES, TRAJECTORIES, RunStore, read_lines, read_manifest, writing_error
+from rstar_eval.store import (
+    GRADES,
+    TRAJECTORIES,
+    RunStore,
+    Segment,
+    read_lines,
+    read_manifest,
+    segment_path,
+    writing_error,
+)
+from rstar_eval.store_segment import digest_of, read_digests
 
 
 def _records(path: Path, name: str = TRAJECTORIES) -> list[dict[str, object]]:
@@ -123,3 +133,48 @@ def test_manifest_round_trip_and_errors(tmp_path: Path) -> None:
         read_manifest(tmp_path)
     with pytest.raises(UserError, match="no run folder"):
         read_manifest(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "left", ["lock", "manifest.json.tmp", "digests.json.tmp", "trajectories.jsonl", "quarantine.jsonl", "segments"]
+)
+def test_what_a_killed_first_session_left_is_no_other_folder(tmp_path: Path, left: str) -> None:
+    """A process killed before or as it wrote its first manifest: the same command goes on."""
+    (tmp_path / left).mkdir() if left == "segments" else (tmp_path / left).write_bytes(b"")
+    with RunStore(tmp_path) as store:
+        store.write_manifest({"schema": 1})
+    assert read_manifest(tmp_path) == {"schema": 1}
+
+
+def test_digests_follow_a_log_that_grows_and_tell_of_one_that_shrank(tmp_path: Path) -> None:
+    for n in range(3):
+        with RunStore(tmp_path) as store:
+            assert store.notes == []
+            store.append_search({"n": n})
+            store.append_search({"n": -n})
+    kept = read_digests(tmp_path)[TRAJECTORIES]
+    assert kept == digest_of(tmp_path / TRAJECTORIES)
+    assert (kept.bytes, kept.records) == ((tmp_path / TRAJECTORIES).stat().st_size, 6)
+    lines = (tmp_path / TRAJECTORIES).read_bytes().splitlines(keepends=True)
+    (tmp_path / TRAJECTORIES).write_bytes(b"".join(lines[:4]))
+    with RunStore(tmp_path) as store:
+        assert any(f"{len(b''.join(lines[4:]))} bytes are missing" in note for note in store.notes)
+        store.append_search({"n": 9})
+    assert read_digests(tmp_path)[TRAJECTORIES] == digest_of(tmp_path / TRAJECTORIES)
+
+
+def test_a_segment_s_name_stays_in_its_run(tmp_path: Path) -> None:
+    assert segment_path(tmp_path, "w-0_1") == tmp_path / "segments" / "w-0_1"
+    for name in ("", "..", "a/b", "w 1", "\u00e9"):
+        with pytest.raises(ValueError, match="letters, digits"):
+            segment_path(tmp_path, name)
+
+
+def test_records_of_all_segments_are_read_and_each_has_its_own_lock(tmp_path: Path) -> None:
+    first, second = segment_path(tmp_path, "b"), segment_path(tmp_path, "a")
+    with RunStore(tmp_path) as store, Segment(first) as b, Segment(second) as a:
+        for n, one in enumerate((b, store, a)):
+            one.append_search({"n": n})
+        with pytest.raises(UserError, match="in use by another process"):
+            Segment(segment_path(tmp_path, "a"))
+    assert [record["n"] for record in _records(tmp_path)] == [1, 2, 0]
