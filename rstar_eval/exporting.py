@@ -16,7 +16,7 @@ from typing import Any
 
 from rstar_eval.errors import UserError
 from rstar_eval.problem import Problem
-from rstar_eval.records import read_log
+from rstar_eval.records import in_order, read_log
 from rstar_eval.serial import line
 from rstar_eval.store import MANIFEST, read_manifest, writing_error
 
@@ -61,7 +61,7 @@ def trajectories(run: Path, *, data_dir: Path | None = None) -> Iterator[dict[st
     grader = manifest["grader"]
     questions = {name: _problems(name, entry, manifest, data_dir) for name, entry in manifest["data"].items()}
     place: dict[tuple[str, str], int] = {}
-    for search in sorted(log.searches.values(), key=lambda one: (one.task, one.index, one.tree)):
+    for search in in_order(log):
         grade = log.grades.get((search.task, search.problem, grader["name"], grader["version"]))
         problem = questions.get(search.task, {}).get(search.problem)
         for one in search.trajectories:

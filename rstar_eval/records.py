@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,15 @@ class Log:
         if any(record is None for record in found):
             return None
         return tuple(one for record in found if record is not None for one in record.trajectories)
+
+
+def in_order(log: Log) -> Iterator[SearchRecord]:
+    """Yield the searches of a log by task, the problems' places in it, and tree; of a large run one at a time."""
+    from rstar_eval.store_log import Stored
+
+    if isinstance(log.searches, Stored):
+        return log.searches.in_order()
+    return iter(sorted(log.searches.values(), key=lambda one: (one.task, one.index, one.problem, one.tree)))
 
 
 def search_line(task: str, index: int, result: SearchResult, timing: Timing) -> dict[str, Any]:

@@ -117,21 +117,34 @@ class Index:
         self.run, self.added = run, 0
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         try:
-            self._db = self._open(run / INDEX)
+            self._db = self._current(run / INDEX)
         except sqlite3.OperationalError:  # the folder can't be written to: an archive; then the index lives elsewhere
             self._temporary = tempfile.TemporaryDirectory(prefix="rstar-eval-index-")
-            self._db = self._open(Path(self._temporary.name) / INDEX)
+            self._db = self._fresh(Path(self._temporary.name) / INDEX)
         except sqlite3.DatabaseError:  # it is made from the logs alone, so that nothing is lost with it
             (run / INDEX).unlink()
-            self._db = self._open(run / INDEX)
+            self._db = self._fresh(run / INDEX)
+
+    def _fresh(self, file: Path) -> sqlite3.Connection:
         try:
-            self._update()
+            return self._current(file)
         except sqlite3.Error as error:
-            self.close()
-            raise UserError(f"can't write the index of {str(run)!r}: {error}", "free some space") from None
+            raise UserError(f"can't write the index {str(file)!r}: {error}", "free some space") from None
+
+    def _current(self, file: Path) -> sqlite3.Connection:
+        """Open an index and bring it up to date."""
+        db = sqlite3.connect(file, timeout=600.0, isolation_level=None)
+        try:
+            db.execute("PRAGMA cache_size = -65536")
+            if db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                _make_anew(db)
+            self._db = db
+            if self._stale():  # else nothing is written: it may be read only, or in use
+                self._update()
         except BaseException:
-            self.close()
+            db.close()
             raise
+        return db
 
     def __enter__(self) -> Index:
         return self
@@ -194,21 +207,22 @@ class Index:
         with closing(self._db.execute(query, tuple(values))) as cursor:
             yield from cursor
 
-    def _open(self, file: Path) -> sqlite3.Connection:
-        db = sqlite3.connect(file, timeout=600.0, isolation_level=None)
-        try:
-            db.execute("PRAGMA cache_size = -65536")
-            if db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-                _make_anew(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
+    def _logs(self) -> dict[str, Path]:
+        names = (TRAJECTORIES, GRADES)
+        return {_label(self.run, file): file for name in names for file in segments(self.run, name)}
+
+    def _stale(self) -> bool:
+        known = {row[0]: row[1:] for row in self._db.execute("SELECT * FROM files")}
+        there = {label: file for label, file in self._logs().items() if file.stat().st_size}
+        return known.keys() != there.keys() or any(
+            there[label].stat().st_size != state[0] or not _unchanged(there[label], *state)
+            for label, state in known.items()
+        )
 
     def _update(self) -> None:
         self._db.execute("BEGIN IMMEDIATE")  # another process may be at it
         known = {row[0]: row[1:] for row in self._db.execute("SELECT * FROM files")}
-        there = {_label(self.run, file): file for name in (TRAJECTORIES, GRADES) for file in segments(self.run, name)}
+        there = self._logs()
         if any(label not in there or not _unchanged(there[label], *state) for label, state in known.items()):
             self._db.execute("ROLLBACK")
             _make_anew(self._db)

@@ -30,7 +30,13 @@ class Stored(MutableMapping[Any, V]):
         place = self._index.place(self._name, key)
         if place is None:
             raise KeyError(key)
-        file, offset, length = place
+        return self._read(*place)
+
+    def in_order(self) -> Iterator[V]:
+        """Yield the records by task and the problems' places in it, reading one at a time."""
+        return (self._read(*place) for place in self._index.places(self._name))
+
+    def _read(self, file: Path, offset: int, length: int) -> V:
         if file not in self._open:
             self._open[file] = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         record, _, problem = decode(os.pread(self._open[file], length, offset))

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import random
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rstar_eval.errors import UserError
-from rstar_eval.records import Graded, GradeRecord, Timing, read_log, search_line
+from rstar_eval.records import Graded, GradeRecord, Timing, in_order, read_log, search_line
 from rstar_eval.serial import to_data
 from rstar_eval.solver.types import Budget, SearchResult, Step, Trajectory
 from rstar_eval.stats import curve_points, maj_at_k
@@ -83,6 +84,7 @@ def test_figures_through_the_index_equal_those_of_the_log(tmp_path: Path, seed: 
     assert list(stored.searches) == sorted(log.searches, key=list(stored.searches).index)
     assert dict(stored.searches) == dict(log.searches)
     assert dict(stored.grades) == dict(log.grades)
+    assert list(in_order(stored)) == list(in_order(log))
     assert ("t", "no such problem", 0) not in stored.searches
     with pytest.raises(KeyError):
         stored.searches[("t", "no such problem", 0)]
@@ -130,8 +132,6 @@ def test_an_index_that_does_not_fit_is_made_anew(tmp_path: Path, change: str) ->
     elif change == "no database":
         (tmp_path / INDEX).write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
     else:
-        import sqlite3
-
         with sqlite3.connect(tmp_path / INDEX) as db:
             db.execute("PRAGMA user_version = 0")
         db.close()
@@ -150,6 +150,19 @@ def test_a_run_that_can_only_be_read_is_indexed_elsewhere(tmp_path: Path, monkey
         assert summarise(tmp_path, large=0).tasks == summarise(tmp_path).tasks
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_an_index_that_is_up_to_date_is_only_read(tmp_path: Path) -> None:
+    """It may lie in an archive, or another process may be writing it."""
+    with RunStore(tmp_path) as store:
+        fill(store, random.Random(0), range(5))
+    Index(tmp_path).close()
+    other = sqlite3.connect(tmp_path / INDEX, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with Index(tmp_path) as index:
+        assert index.added == 0
+        assert index.count(TRAJECTORIES) >= 5
+    other.close()
 
 
 def test_a_damaged_line_is_named_and_filters_find(tmp_path: Path) -> None:
