@@ -10,73 +10,26 @@ very bytes into quarantine.jsonl; the run's command then does again what they he
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from rstar_eval.errors import UserError
+from rstar_eval.fsck_report import Finding, Report
 from rstar_eval.records import comparable
 from rstar_eval.store import GRADES, TRAJECTORIES, RunStore, Segment, folders, read_manifest
 from rstar_eval.store_index import INDEX
 from rstar_eval.store_lines import RawLine, decode, raw_lines
-from rstar_eval.store_segment import DIGESTS, QUARANTINE, digest_of, read_digests
+from rstar_eval.store_segment import DIGESTS, LOCK, digest_of, read_digests
 from rstar_eval.trees import TREES, next_tree, read_record, tree_places, unpack
-from rstar_eval.visible import visible
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 SearchKey = tuple[str, str, int]
 GradeKey = tuple[str, str, str, str]
 TreeKey = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What is wrong somewhere: its kind (see KINDS), the file (relative to the run; "" if none), the line's number or
-    the byte, what it is, and what a repair does about it ("" if none can)."""
-
-    kind: str
-    file: str
-    where: int
-    text: str
-    repair: str
-
-
-@dataclass(slots=True)
-class Report:
-    """What fsck saw. records: lines by log, trees too. unchecked: lines from before there were checksums.
-    without_tree: searches without a stored tree, in a run that has trees."""
-
-    run: str
-    records: dict[str, int] = field(default_factory=dict)
-    unchecked: int = 0
-    without_tree: int = 0
-    findings: list[Finding] = field(default_factory=list)
-    repaired: bool = False
-
-    def machine(self) -> dict[str, Any]:
-        """Return the object that `--json` prints."""
-        return {"schema": 1, **asdict(self), "left": [asdict(one) for one in self.left]}
-
-    @property
-    def left(self) -> list[Finding]:
-        """What is not in order now."""
-        return [one for one in self.findings if not (self.repaired and one.repair)]
-
-
-KINDS = {
-    "torn": "a last line or tree that was being written when its process was killed",
-    "damaged": "a line or a tree whose bytes have changed",
-    "changed": "a log that is not what it was when it was closed, though its lines are whole: lines are missing",
-    "duplicate": "a search or grade that is there twice",
-    "unfit grade": "a grade that does not fit the searches that are there",
-    "missing grade": "a problem all of whose searches are there, without a grade of the run's grader",
-    "orphan tree": "a tree whose search is not there",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +70,24 @@ def fsck(run: Path, *, repair: bool = False, data_dir: Path | None = None) -> Re
     """
     manifest = read_manifest(run)
     look = _Look(run, Report(str(run)))
-    for folder in folders(run):
+    if not repair:
+        look.report.live = any(_in_use(folder) for folder in folders(run))
+        _look_at(look, manifest)
+        return look.report
+    with contextlib.ExitStack() as stack:  # nobody writes between the look and the repair
+        opened: list[Segment] = [stack.enter_context(RunStore(run, mend=False))]
+        opened += [stack.enter_context(Segment(folder, mend=False)) for folder in folders(run)[1:]]
+        _look_at(look, manifest)
+        if look.report.findings:
+            _repair(look, opened)
+    if look.report.findings:
+        _grade_missing(look, data_dir)
+        look.report.repaired = True
+    return look.report
+
+
+def _look_at(look: _Look, manifest: Mapping[str, Any]) -> None:
+    for folder in folders(look.run):
         _closed_logs(look, folder)
         for name in (TRAJECTORIES, GRADES):
             if (folder / name).exists():
@@ -126,11 +96,18 @@ def fsck(run: Path, *, repair: bool = False, data_dir: Path | None = None) -> Re
             _trees(look, folder / TREES)
     _grades_fit(look, manifest)
     _trees_fit(look)
-    if repair and look.report.findings:
-        _repair(look)
-        _grade_missing(look, data_dir)
-        look.report.repaired = True
-    return look.report
+
+
+def _in_use(folder: Path) -> bool:
+    """Return whether a process has a segment open for writing."""
+    try:
+        with open(folder / LOCK, "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def _closed_logs(look: _Look, folder: Path) -> None:
@@ -244,20 +221,16 @@ def _trees_fit(look: _Look) -> None:
         look.report.without_tree = len(searched - look.trees.keys())
 
 
-def _repair(look: _Look) -> None:
+def _repair(look: _Look, segments: Sequence[Segment]) -> None:
     """Write what is to be taken out to the quarantine of its segment, and then each log anew without it."""
-    with contextlib.ExitStack() as stack:
-        opened: list[Segment] = [stack.enter_context(RunStore(look.run, mend=False))]
-        opened += [stack.enter_context(Segment(folder, mend=False)) for folder in folders(look.run)[1:]]
-        for segment in opened:
-            for name in (TRAJECTORIES, GRADES, TREES):
-                mine = [
-                    (one, why) for one, why in look.cuts if one.file == segment.path / name and one.stop > one.start
-                ]
-                if mine:
-                    _take_out(segment, name, sorted(mine, key=lambda cut: cut[0].start))
-            segment.forget_digests()
-            segment.write_digests()
+    for segment in segments:
+        for name in (TRAJECTORIES, GRADES, TREES):
+            file = segment.path / name
+            mine = [(one, why) for one, why in look.cuts if one.file == file and one.stop > one.start]
+            if mine:
+                _take_out(segment, name, sorted(mine, key=lambda cut: cut[0].start))
+        segment.forget_digests()
+        segment.write_digests()
     (look.run / INDEX).unlink(missing_ok=True)
 
 
@@ -301,36 +274,10 @@ def _place(one: RawLine, size: int = 0) -> _Place:
 
 def _misses(record: Mapping[str, Any], name: str) -> str:
     """Return what a record lacks that every record of its log has ("" if nothing)."""
-    keys = ("tree",) if name == TRAJECTORIES else ("grader", "version", "outcome")
-    return next((f"no {key!r} in it" for key in ("task", "problem", "trajectories", *keys) if key not in record), "")
+    own: dict[str, type] = {"tree": int} if name == TRAJECTORIES else {"grader": str, "version": str, "outcome": str}
+    kinds: dict[str, type] = {"task": str, "problem": str, "trajectories": list, **own}
+    return next((f"no {key!r} in it" for key, kind in kinds.items() if not isinstance(record.get(key), kind)), "")
 
 
 def _words(key: tuple[Any, ...]) -> str:
     return " ".join(map(str, key))
-
-
-def print_report(report: Report, console: Console, listed: int = 50) -> None:
-    """Print what was seen: counts by kind, then at most `listed` findings one by one."""
-
-    def say(text: str) -> None:
-        console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
-
-    say(
-        f"{report.run}: {', '.join(f'{count} in {name}' for name, count in report.records.items()) or 'nothing stored'}"
-    )
-    if report.unchecked:
-        say(f"{report.unchecked} lines have no checksum (written before there were any): only their form was looked at")
-    counts = Counter(one.kind for one in report.findings)
-    for kind, count in ((kind, counts[kind]) for kind in KINDS if counts[kind]):
-        say(f"{count} {kind}: {KINDS[kind]}")
-    for one in report.findings[:listed]:
-        done = one.repair if report.repaired else f"with --repair: {one.repair}" if one.repair else ""
-        say(f"  {one.kind} {one.file}{f':{one.where}' if one.file else ''} {one.text} -> {done or 'stays'}")
-    if len(report.findings) > listed:
-        say(f"  and {len(report.findings) - listed} more (--json has them all)")
-    if not report.findings:
-        say("whole: nothing lost, nothing doubled, every grade fits")
-    elif report.repaired:
-        say(f"repaired: what was taken out lies in {QUARANTINE}; what is to be done again the run's command does")
-    else:
-        say("nothing was changed")

@@ -21,7 +21,8 @@ def fsck_command(
 ) -> None:
     """Check a stored run for torn, damaged, doubled and missing records. Exit code 1: something is left to mend."""
     from rstar_eval.commands import terminal
-    from rstar_eval.fsck import fsck, print_report
+    from rstar_eval.fsck import fsck
+    from rstar_eval.fsck_report import print_report
 
     report = fsck(run_folder, repair=repair, data_dir=data_dir)
     if as_json:

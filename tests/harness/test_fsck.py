@@ -260,7 +260,9 @@ def test_the_command_says_it_and_its_exit_code_too(run: Path) -> None:
     assert (data["repaired"], data["left"]) == (True, [])
     with pytest.raises(UserError, match="no run folder"):
         fsck(run / "nowhere")
+    assert "being written" not in mended.output
     with RunStore(run):
+        assert "the run is being written" in runner.invoke(app, ["fsck", str(run)]).output
         torn(run)
         with pytest.raises(UserError, match="in use by another process"):
             fsck(run, repair=True)
