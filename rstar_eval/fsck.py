@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from rstar_eval.errors import UserError
 from rstar_eval.fsck_report import Finding, Report
 from rstar_eval.records import comparable
-from rstar_eval.store import GRADES, TRAJECTORIES, RunStore, Segment, folders, read_manifest
+from rstar_eval.store import GRADES, TRAJECTORIES, RunStore, Segment, folders, read_manifest, writing_error
 from rstar_eval.store_index import INDEX
 from rstar_eval.store_lines import RawLine, decode, raw_lines
 from rstar_eval.store_segment import DIGESTS, LOCK, digest_of, read_digests
@@ -237,17 +237,21 @@ def _repair(look: _Look, segments: Sequence[Segment]) -> None:
 def _take_out(segment: Segment, name: str, cuts: list[tuple[_Place, str]]) -> None:
     file = segment.path / name
     temporary = file.with_name(name + ".tmp")
-    with open(file, "rb") as old, open(temporary, "wb") as new:
-        at = 0
-        for place, reason in cuts:
-            _copy(old, new, at, place.start)
-            old.seek(place.start)
-            segment.set_aside(name, place.start, old.read(place.stop - place.start), reason)
-            at = place.stop
-        _copy(old, new, at, file.stat().st_size)
-        new.flush()
-        os.fsync(new.fileno())
-    os.replace(temporary, file)
+    try:
+        with open(file, "rb") as old, open(temporary, "wb") as new:
+            at = 0
+            for place, reason in cuts:
+                _copy(old, new, at, place.start)
+                old.seek(place.start)
+                segment.set_aside(name, place.start, old.read(place.stop - place.start), reason)
+                at = place.stop
+            _copy(old, new, at, file.stat().st_size)
+            new.flush()
+            os.fsync(new.fileno())
+        os.replace(temporary, file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise writing_error(segment.path, error) from None
 
 
 def _copy(old: BinaryIO, new: BinaryIO, start: int, stop: int) -> None:
