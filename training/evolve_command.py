@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rstar_eval.engine.config import LOCAL, EngineConfig
+from rstar_eval.engine.config import LOCAL, EngineConfig, check_engine
 from rstar_eval.errors import UserError
 from rstar_eval.training.evolve_branch import branch
 from rstar_eval.training.evolve_config import EvolveConfig, evolve_preset
@@ -47,6 +47,7 @@ def evolve_command(
     stages = stage_names(config, rounds)
     check_until(until, stages)
     launched = accelerate_config(accelerate)
+    check_engine(where, config.policy("POLICY"), config.reward("ppm", "PPM"))
     if dry_run:
         console.print(plan_text(config, stages), highlight=False, markup=False, soft_wrap=True)
         return

@@ -140,8 +140,8 @@ def _paper() -> EvolveConfig:
         pqm=training_preset("paper", "pqm"),
         orm=training_preset("paper", "orm"),
         engine="vllm",
-        policy_options="?format=rstar",
-        reward_options="?engine=vllm",
+        policy_options="?format=rstar&memory=0.55",  # both on one GPU (docs/vllm.md)
+        reward_options="?engine=vllm&memory=0.35",
         task="math500",
         system2=SearchConfig(rollouts=8, trees=8, rollouts_per_trajectory=4, candidates=32),
         workers=1,

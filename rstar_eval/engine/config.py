@@ -110,11 +110,12 @@ def _check_placement(config: EngineConfig, policy: str, reward: str | None) -> N
             )
     shared = {name: given for name, given in options.items() if "device" not in given or gpus <= 1}
     shares = {name: float(given["memory"]) for name, given in shared.items() if "memory" in given}
-    if len(shared) == 2 and len(shares) < 2:
-        missing = ", ".join(sorted(set(shared) - set(shares)))
+    unbounded = [name for name in shared if name not in shares and "kv_gib" not in shared[name]]
+    if len(shared) == 2 and unbounded:
+        missing = ", ".join(sorted(unbounded))
         raise UserError(
             f"policy and reward model share a worker's GPU, and {missing} has no memory share",
-            "write for example vllm:PATH?memory=0.55 and ppm:PATH?engine=vllm&memory=0.3, or give each a device",
+            "write for example vllm:PATH?memory=0.55 and ppm:PATH?engine=vllm&memory=0.35, or give each a device",
         )
     room = min(gpus, 1.0)
     if shares and sum(shares.values()) > room + 1e-9:

@@ -53,6 +53,7 @@ def test_a_wrong_setting_is_one_line_with_the_mend(given: dict[str, Any], messag
         (1.0, "vllm:p?memory=0.55", PPM + "&memory=0.3", ""),
         (2.0, "vllm:p?device=cuda:0", PPM + "&device=cuda:1", ""),
         (4.0, "vllm:p?tensor_parallel=4", None, ""),
+        (1.0, "vllm:p?kv_gib=4", PPM + "&memory=0.3", ""),
         (0.5, "vllm:p?memory=0.3", PPM + "&memory=0.2", ""),
         (0.0, "vllm:p", PPM, ""),
         (1.0, "hf:p", "ppm:judge", ""),
