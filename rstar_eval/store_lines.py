@@ -13,8 +13,9 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,19 @@ def decode(raw: bytes) -> tuple[dict[str, Any] | None, bool, str]:
     return record, False, ""
 
 
-def _parsed(data: bytes) -> dict[str, Any]:
-    parsed: dict[str, Any] = json.loads(data)
-    return parsed
+def _parsed(data: bytes) -> Any:
+    """Return what JSON says, by the parser that pydantic brings (twice as fast as the standard library's)."""
+    try:
+        return _fast()(data, cache_strings="keys")
+    except ValueError:  # it refuses lone surrogates, which a model may write; the other one refuses what is no JSON
+        return json.loads(data)
+
+
+@cache
+def _fast() -> Callable[..., Any]:
+    from pydantic_core import from_json  # here, because the command line's help needs none of it
+
+    return from_json
 
 
 def raw_lines(file: Path, start: int = 0, number: int = 0) -> Iterator[RawLine]:

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,23 +46,30 @@ def make(folder: Path, problems: int, trajectories: int) -> None:
     """Write the run's logs: the lines of some hundred different problems, each with its own id and checksum."""
     folder.mkdir(parents=True)
     rng = random.Random(0)
-    searches, grades = [], []
-    for _ in range(TEMPLATES):
-        search, grade = one_problem(rng, trajectories)
-        searches.append(search)
-        grades.append(grade)
+    lines = [[pieces(one) for one in one_problem(rng, trajectories)] for _ in range(TEMPLATES)]
     began = time.monotonic()
     with open(folder / TRAJECTORIES, "wb") as search_log, open(folder / GRADES, "wb") as grade_log:
         for number in range(problems):
-            place = rng.randrange(TEMPLATES)
-            mine = {"problem": f"{number * 2654435761 % 2**64:016x}", "index": number}
-            rng.shuffle(grades[place]["trajectories"])
-            search_log.write(encode({**searches[place], **mine}))
-            grade_log.write(encode({**grades[place], **mine}))
+            search, grade = lines[rng.randrange(TEMPLATES)]
+            search_log.write(numbered(search, number))
+            grade_log.write(numbered(grade, number))
     (folder / "manifest.json").write_text(json.dumps(MANIFEST))
     sizes = [(folder / name).stat().st_size for name in (TRAJECTORIES, GRADES)]
     print(f"{problems} problems of {trajectories} trajectories: {sizes[0] / 1e9:.2f} + {sizes[1] / 1e9:.2f} GB "
           f"in {time.monotonic() - began:.0f} s")  # fmt: skip
+
+
+def pieces(record: dict[str, Any]) -> list[bytes]:
+    """A record's line without its checksum, cut where its problem's id and index stand."""
+    body = encode(record | {"problem": "@", "index": -7})[: -len(b',"crc":"01234567"}\n')]
+    head, rest = body.split(b'"@"')
+    return [head, *rest.split(b"-7", 1)]
+
+
+def numbered(parts: list[bytes], number: int) -> bytes:
+    """The line of one problem, with its checksum."""
+    body = b'%b"%016x"%b%d%b' % (parts[0], number * 2654435761 % 2**64, parts[1], number, parts[2])
+    return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 
 def one_problem(rng: random.Random, trajectories: int) -> tuple[dict[str, Any], dict[str, Any]]:

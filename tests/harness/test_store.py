@@ -21,6 +21,7 @@ from rstar_eval.store import (
     segment_path,
     writing_error,
 )
+from rstar_eval.store_lines import decode, encode
 from rstar_eval.store_segment import digest_of, read_digests
 
 
@@ -178,3 +179,23 @@ def test_records_of_all_segments_are_read_and_each_has_its_own_lock(tmp_path: Pa
         with pytest.raises(UserError, match="in use by another process"):
             Segment(segment_path(tmp_path, "a"))
     assert [record["n"] for record in _records(tmp_path)] == [1, 2, 0]
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters()),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(), max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.text(st.characters(), max_size=6), values, max_size=5))
+def test_every_record_comes_back_exactly(record: dict[str, object]) -> None:
+    """Also with lone surrogates, numbers of any size and floats to the last bit."""
+    kept = {key: value for key, value in record.items() if key not in ("schema", "crc")}
+    found, checked, problem = decode(encode(kept))
+    assert (checked, problem) == (True, "")
+    assert found == {"schema": 2, **kept}
+    assert str(found) == str({"schema": 2, **kept})
