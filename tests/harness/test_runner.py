@@ -11,6 +11,7 @@ import pytest
 
 from rstar_eval.config import RunConfig, build_config
 from rstar_eval.engine import local
+from rstar_eval.engine.base import Searched, SetAside
 from rstar_eval.engine.local import LocalEngine
 from rstar_eval.errors import BackendError
 from rstar_eval.grading import group_answers
@@ -19,7 +20,7 @@ from rstar_eval.records import read_log
 from rstar_eval.runner import Runner, Stopped, TaskRun, grade_problem
 from rstar_eval.solver.search import Tools
 from rstar_eval.solver.types import Budget, Question, SearchResult, Trajectory
-from rstar_eval.store import GRADES, TRAJECTORIES, RunStore, read_lines
+from rstar_eval.store import GRADES, TRAJECTORIES, RunStore, folders, read_lines
 
 PROBLEMS = tuple(Problem(problem_id("t", i, f"{i}+1?"), "t", i, f"{i}+1?", str(i + 1)) for i in range(6))
 Fake = Callable[[Question, int], Sequence[str | None]]
@@ -183,3 +184,55 @@ def test_the_chosen_answer_is_graded_against_every_right_gold(
     record = grade_problem(problem, found, config, "1")
     assert record.outcome == outcome
     assert [one.group is None for one in record.trajectories] == [one is None for one in answers]
+
+
+class Elastic:
+    """An engine whose width changes; remembers how many searches were open at most at each width."""
+
+    def __init__(self) -> None:
+        self.grown = asyncio.Event()
+        self.width, self.open, self.begun = 2, 0, 0
+        self.most: dict[int, int] = {}
+
+    async def search(self, problem: Problem, tree: int, spent: Budget) -> Searched:
+        if problem.index == 3:
+            raise SetAside(3, "its worker died each time")
+        self.open += 1
+        self.begun += 1
+        self.most[self.width] = max(self.most.get(self.width, 0), self.open)
+        if self.begun == 4:  # a machine joins
+            self.width = 4
+            self.grown.set()
+        await asyncio.sleep(0.002)
+        self.open -= 1
+        found = (Trajectory((), "answer", str(problem.index + 1), None, tree, 0),)
+        return Searched(SearchResult(problem.id, tree, found, Budget()), 0.5, None, f"w{self.begun % 2:03}")
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    session = describe
+
+    async def close(self) -> None: ...
+
+
+def test_as_many_searches_are_open_as_the_engine_wants_and_what_it_sets_aside_is_told(tmp_path: Path) -> None:
+    problems = tuple(Problem(problem_id("t", i, f"{i}"), "t", i, f"{i}", str(i + 1)) for i in range(30))
+    config = build_config({"tasks": "t", "strategy": "majority", "rollouts": 2, "trees": 2})
+    engine, quiet = Elastic(), Quiet()
+
+    async def session(store: RunStore) -> Runner:
+        runner = Runner(config, store, engine, quiet, session=0)
+        await asyncio.wait_for(runner.run([TaskRun("t", problems)], asyncio.Event()), 20)
+        runner.close()
+        return runner
+
+    with RunStore(tmp_path) as store:
+        runner = asyncio.run(session(store))
+    assert engine.most == {2: 2, 4: 4}
+    assert quiet.graded == ["correct"] * 29
+    assert [(one.index, one.tree, one.tries) for one in runner.set_aside] == [(3, 0, 3), (3, 1, 3)]
+    searches = list(read_lines(tmp_path, TRAJECTORIES))
+    assert len({(one["problem"], one["tree"]) for one in searches}) == len(searches) == 58
+    assert all(one["timing"]["ended"] - one["timing"]["started"] <= 0.501 for one in searches)
+    assert [one.name for one in folders(tmp_path)[1:]] == ["w000", "w001"]
