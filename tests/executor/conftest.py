@@ -61,7 +61,7 @@ def descriptors() -> int:
 
 @pytest.fixture(scope="session")
 def cage() -> Iterator[Cage]:
-    made = Cage(limits=Limits(cpu_seconds=1.0, memory_mb=300))
+    made = Cage(limits=Limits(cpu_seconds=1.0, wall_factor=1.5, memory_mb=300))
     if made.executor.level == "accidents-only":
         made.close()
         pytest.skip("no cage can be had on this machine (see rstar-eval doctor)")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,12 +14,18 @@ if TYPE_CHECKING:
     from .conftest import Cage
 
 
-@pytest.fixture
-def small(cage: Cage) -> Any:
-    """An executor that may keep three workers alive."""
+@pytest.fixture(scope="module")
+def made(cage: Cage) -> Iterator[Cage]:
     made = type(cage)(cage.executor.level, workers=2, live_workers=3, limits=Limits(nodes=3))
     yield made
     made.close()
+
+
+@pytest.fixture
+def small(made: Cage) -> Cage:
+    """An executor that may keep three workers alive, with its counts set back. Close its sessions."""
+    made.executor.pool.counts.clear()
+    return made
 
 
 def test_many_open_problems_share_few_workers_and_stay_right(small: Cage) -> None:
@@ -53,6 +60,7 @@ def test_dropped_states_are_rebuilt(small: Cage) -> None:
     assert small.run(session, root.node, "print(x)").output == "[0]\n"
     assert small.executor.counts()["replayed"] > 0
     assert small.executor.counts().get("replay_differs", 0) == 0
+    small.do(session.close())
 
 
 def test_strict_candidates_of_one_parent_run_beside_each_other(small: Cage) -> None:
@@ -64,6 +72,7 @@ def test_strict_candidates_of_one_parent_run_beside_each_other(small: Cage) -> N
         return [run.output for run in await asyncio.gather(*(session.run(root.node, code) for code in codes))]
 
     assert small.do(siblings()) == [f"{n + 1} {n}\n" for n in range(8)]
+    small.do(session.close())
 
 
 def test_a_worker_that_holds_much_memory_is_not_kept_idle(cage: Cage) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rstar_eval.grading import grade
 from rstar_eval.grading.group import equivalent
 from rstar_eval.grading.ladder import Passed, decide
+from rstar_eval.grading.read import read
 
 TASKS = ("GSM8K", "MATH", "aime2024", "amc23", "collegemath", "gaokao2023en", "math500", "olympiadbench", "omni")
 
@@ -36,7 +37,7 @@ def outcome(gold: str, pred: str) -> str:
 
 
 REWRITINGS: dict[str, Callable[[str], str]] = {
-    "itself": lambda text: text,
+    "by a space": lambda text: f"{text} ",
     "space around": lambda text: f"  {text}\n",
     "in dollars": lambda text: f"${text}$" if "$" not in text.replace(r"\$", "") else text,
     "boxed": lambda text: f"\\boxed{{{text}}}" if text.count("{") == text.count("}") else text,
@@ -50,23 +51,21 @@ REWRITINGS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_reference_equals_its_own_rewritings(shared_data: Path, task: str) -> None:
-    failures = []
-    answers = golds(shared_data, task)
-    for gold in answers:
-        for name, rewrite in REWRITINGS.items():
-            if outcome(gold, rewrite(gold)) != "correct":
+def test_every_reference_is_read_and_equals_its_own_rewritings(
+    shared_data: Path, task: str, request: pytest.FixtureRequest
+) -> None:
+    """Every reference by two rewritings in turn; by all of them with --run-slow."""
+    step = 1 if request.config.getoption("--run-slow") else len(REWRITINGS) // 2
+    failures, tried = [], 0
+    for place, gold in enumerate(golds(shared_data, task)):
+        assert not read(gold).limit, gold
+        assert outcome(gold, gold) == "correct"
+        for name in list(REWRITINGS)[place % step :: step]:
+            tried += 1
+            if outcome(gold, REWRITINGS[name](gold)) != "correct":
                 failures.append((name, gold))
-    allowed = (
-        len(answers) * len(REWRITINGS) // 2_000
-    )  # prose with displays inside, where a rewriting changes what is one
-    assert not [failure for failure in failures if failure[0] == "itself"]
-    assert len(failures) <= allowed, failures[:10]
-
-
-def test_no_reference_is_over_a_cap(shared_data: Path) -> None:
-    for task in TASKS:
-        assert not [gold for gold in golds(shared_data, task) if outcome(gold, "another") == "grader_error"]
+    # prose with displays inside, where a rewriting changes what is one
+    assert len(failures) <= tried // 2_000 + (step > 1), failures[:10]
 
 
 # generated expressions

@@ -1,31 +1,43 @@
-"""A whole run with a reward model, from the command line."""
+"""A whole run with a reward model, from the command line (in this process, where torch is loaded already)."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rstar_eval.cli import main
 
-def rstar_eval(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rstar_eval.cli", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def rstar_eval(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Run the command line in an empty folder: (exit code, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["rstar-eval", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        return int(stopped.value.code or 0), capfd.readouterr().err
+
+    return run
 
 
 @pytest.mark.parametrize("policy", ["scripted", pytest.param("hf", marks=pytest.mark.slow)])
-def test_mcts_with_a_ppm(kit: Any, policy: str, tmp_path: Path) -> None:
+def test_mcts_with_a_ppm(kit: Any, policy: str, rstar_eval: Command, tmp_path: Path) -> None:
     spec = kit.spec("ppm")
     chosen = f"hf:{kit.models('rlhflow')}?format=rstar&threads=1" if policy == "hf" else policy
-    done = rstar_eval(
+    code, said = rstar_eval(
         "--task", "mini_math", "--limit", "2", "--policy", chosen, "--reward", spec, "--strategy", "mcts",
         "--rollouts", "3", "--output", "out", "--json", *(["--set", "max_step_tokens=24"] if policy == "hf" else []),
-        cwd=tmp_path,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert code == 0, said
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["reward"]["reward"] == spec
     assert len(manifest["reward"]["sha256"]) == 64
@@ -48,18 +60,20 @@ def test_mcts_with_a_ppm(kit: Any, policy: str, tmp_path: Path) -> None:
         ("prm:.?kind=gpt", "kind='gpt'"),
     ],
 )
-def test_a_bad_reward_is_one_line_and_exit_code_2(reward: str, message: str, tmp_path: Path) -> None:
-    done = rstar_eval("--task", "mini_math", "--policy", "scripted", "--reward", reward, cwd=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+def test_a_bad_reward_is_one_line_and_exit_code_2(
+    reward: str, message: str, rstar_eval: Command, nothing_runs: None
+) -> None:
+    code, said = rstar_eval("--task", "mini_math", "--policy", "scripted", "--reward", reward)
+    assert code == 2
+    assert message in said
+    assert len(said.strip().splitlines()) == 1, said
 
 
-def test_convert_ppm_from_the_command_line(kit: Any, tmp_path: Path) -> None:
-    done = rstar_eval("convert-ppm", str(kit.models("official")), "ours", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_convert_ppm_from_the_command_line(kit: Any, rstar_eval: Command, tmp_path: Path) -> None:
+    code, said = rstar_eval("convert-ppm", str(kit.models("official")), "ours")
+    assert code == 0, said
     ours = kit.scores(f"ppm:{tmp_path / 'ours'}?device=cpu", kit.question, kit.texts)
     assert ours == pytest.approx(kit.scores(kit.spec("official"), kit.question, kit.texts), abs=1e-5)
-    missing = rstar_eval("convert-ppm", "nowhere", "other", cwd=tmp_path)
-    assert missing.returncode == 2
-    assert "no model at 'nowhere'" in missing.stderr
+    code, said = rstar_eval("convert-ppm", "nowhere", "other")
+    assert code == 2
+    assert "no model at 'nowhere'" in said

@@ -44,7 +44,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 @pytest.fixture(scope="module")
 def shared(level: str, loop: asyncio.AbstractEventLoop) -> Iterator[StepExecutor]:
-    made = do(loop, start_executor(level, workers=2, limits=Limits(cpu_seconds=2.0)))
+    made = do(loop, start_executor(level, workers=2, limits=Limits(cpu_seconds=2.0, wall_factor=0.75)))
     yield made
     do(loop, made.close())
 
