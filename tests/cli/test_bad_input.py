@@ -80,7 +80,6 @@ SCRIPTED = ("--policy", "scripted", "--task", "mini_math", "--limit", "1")
         (["--task", "mini_math", "--policy", "gguf:/no/such.gguf"], ["/no/such.gguf"]),
         (["--task", "mini_math", "--policy", "hf:/no/such/model"], ["/no/such/model"]),
         (["--task", "mini_math", "--policy", "scripted:/no/such.jsonl"], ["/no/such.jsonl"]),
-        (["--task", "mini_math", "--policy", "scripted", "--reward", "magic"], ["magic"]),
         (["--task", "no_such.yaml"], ["no_such.yaml"]),
         (["--policy", "scripted"], ["--task"]),
         (["show", "no/run"], ["no/run"]),
@@ -137,7 +136,11 @@ def test_changed_data_is_refused_and_left_alone(cli: Run, tmp_path: Path) -> Non
     assert file.exists()
 
 
-def test_another_configuration_in_the_folder_is_refused_with_the_differing_keys(cli: Run) -> None:
+def test_an_unknown_reward_model_is_named(cli: Run, nothing_runs: None) -> None:
+    _assert_one_line(cli(*SCRIPTED, "--reward", "magic"), "magic")
+
+
+def test_another_configuration_in_the_folder_is_refused_with_the_differing_keys(cli: Run, nothing_runs: None) -> None:
     assert cli(*SCRIPTED, "--rollouts", "2", "--output", "out")[0] == 0
     manifest = Path("out/manifest.json").read_text()
     result = cli(*SCRIPTED, "--rollouts", "4", "--seed", "9", "--output", "out")
@@ -163,7 +166,7 @@ def test_a_read_only_file_system_is_refused(cli: Run) -> None:
     _assert_one_line(cli(*SCRIPTED, "--output", "/sys/rstar-eval-run"), "/sys/rstar-eval-run", "--output")
 
 
-def test_a_full_disk_keeps_finished_work(cli: Run, tmp_path: Path) -> None:
+def test_a_full_disk_keeps_finished_work(cli: Run, tmp_path: Path, nothing_runs: None) -> None:
     if os.geteuid() != 0 or not shutil.which("mount"):
         pytest.skip("needs root to mount a small tmpfs")
     small = tmp_path / "small"

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
+from rstar_eval.cli import main
 from rstar_eval.trees import read_trees
 
-COMMAND = [sys.executable, "-m", "rstar_eval.cli"]
+Done = subprocess.CompletedProcess[str]
 
 
-def _run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=300)
+def _run(*arguments: str, cwd: Path) -> Done:
+    """Run the command line in this process, in a folder."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err), chdir(cwd):
+        patch.setattr(sys, "argv", ["rstar-eval", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def _run_as_a_user(*arguments: str, cwd: Path) -> Done:
+    """Run it as a process of its own."""
+    command = [sys.executable, "-m", "rstar_eval.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     folder = tmp_path_factory.mktemp("run")
-    done = _run(
+    done = _run_as_a_user(
         "--task", "mini_math", "--policy", "scripted", "--limit", "6", "--rollouts", "4", "--output", "out",
         "--keep-trees", "--json", cwd=folder,
     )  # fmt: skip
     return folder, done
 
 
-def test_the_last_line_of_json_mode_is_one_object(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_the_last_line_of_json_mode_is_one_object(finished: tuple[Path, Done]) -> None:
     _, done = finished
     assert done.returncode == 0, done.stderr
     (only,) = done.stdout.splitlines()
@@ -42,7 +57,7 @@ def test_the_last_line_of_json_mode_is_one_object(finished: tuple[Path, subproce
     assert figures["tokens"] > 0
 
 
-def test_a_run_leaves_manifest_log_and_reports(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_a_run_leaves_manifest_log_and_reports(finished: tuple[Path, Done]) -> None:
     folder, _ = finished
     names = {path.name for path in (folder / "out").iterdir()}
     assert {
@@ -64,7 +79,7 @@ def test_a_run_leaves_manifest_log_and_reports(finished: tuple[Path, subprocess.
     assert len(list(read_trees(folder / "out"))) == 6
 
 
-def test_gold_answers_are_not_in_the_search_log(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_gold_answers_are_not_in_the_search_log(finished: tuple[Path, Done]) -> None:
     from rstar_eval.tasks import load_task
 
     folder, _ = finished
@@ -86,7 +101,7 @@ def test_gold_answers_are_not_in_the_search_log(finished: tuple[Path, subprocess
         }, answer
 
 
-def test_the_same_command_again_does_nothing_twice(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_the_same_command_again_does_nothing_twice(finished: tuple[Path, Done], nothing_runs: None) -> None:
     folder, first = finished
     before = (folder / "out" / "trajectories.jsonl").read_bytes()
     again = _run(
@@ -98,7 +113,7 @@ def test_the_same_command_again_does_nothing_twice(finished: tuple[Path, subproc
     assert again.stdout == first.stdout
 
 
-def test_show_prints_summary_and_trajectories(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_show_prints_summary_and_trajectories(finished: tuple[Path, Done]) -> None:
     folder, _ = finished
     run = _run("show", "out", cwd=folder)
     assert run.returncode == 0, run.stderr
@@ -111,7 +126,7 @@ def test_show_prints_summary_and_trajectories(finished: tuple[Path, subprocess.C
 
 
 def test_regrade_works_without_a_model_and_can_be_undone(
-    finished: tuple[Path, subprocess.CompletedProcess[str]],
+    finished: tuple[Path, Done],
 ) -> None:
     folder, first = finished
     run = _run("regrade", "out", "--grader", "string", cwd=folder)

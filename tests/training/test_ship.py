@@ -83,7 +83,9 @@ def evolution(untrained: Path, judge: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_shipped_checkpoints_are_half_precision_with_cards(evolution: Path, untrained: Path, tmp_path: Path) -> None:
+def test_shipped_checkpoints_are_half_precision_with_cards(
+    evolution: Path, untrained: Path, tmp_path: Path, nothing_runs: None
+) -> None:
     import torch
     from safetensors.torch import load_file
 
