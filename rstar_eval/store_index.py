@@ -167,7 +167,8 @@ class Index:
         wanted = {"task": task, "grader": grader[0], "version": grader[1], "outcome": outcome, "level": level}
         where, values = _where({key: value for key, value in wanted.items() if value is not None})
         for row in self._rows(f"{query}{where}", values):
-            yield GradeRow(*row[:7], tuple(json.loads(row[7])), tuple(one == "1" for one in row[8]))
+            *plain, groups, rights = row
+            yield GradeRow(*plain, tuple(json.loads(groups)), tuple(one == "1" for one in rights))
 
     def searches(self, task: str, grader: tuple[str, str]) -> Iterator[SearchRow]:
         """Yield the searches of a task whose problem a (grader, version) has graded, in no particular order."""
@@ -177,8 +178,8 @@ class Index:
             "AND g.version = ?)"
         )
         for row in self._rows(query, (task, *grader)):
-            spent = dict(zip(_SPENT, json.loads(row[7]), strict=True))
-            yield SearchRow(*row[:6], tuple(row[6].split()), Budget(**spent))
+            *plain, ends, spent = row
+            yield SearchRow(*plain, tuple(ends.split()), Budget(*json.loads(spent)))
 
     def keys(self, name: str) -> Iterator[tuple[Any, ...]]:
         """Yield the keys of a log (TRAJECTORIES, GRADES) in reading order."""
