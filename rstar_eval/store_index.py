@@ -167,8 +167,9 @@ class Index:
         wanted = {"task": task, "grader": grader[0], "version": grader[1], "outcome": outcome, "level": level}
         where, values = _where({key: value for key, value in wanted.items() if value is not None})
         for row in self._rows(f"{query}{where}", values):
-            *plain, groups, rights = row
-            yield GradeRow(*plain, tuple(json.loads(groups)), tuple(one == "1" for one in rights))
+            id, number, outcome_, level_, subject, answer, rule, groups, rights = row
+            right = tuple(one == "1" for one in rights)
+            yield GradeRow(id, number, outcome_, level_, subject, answer, rule, tuple(json.loads(groups)), right)
 
     def searches(self, task: str, grader: tuple[str, str]) -> Iterator[SearchRow]:
         """Yield the searches of a task whose problem a (grader, version) has graded, in no particular order."""
@@ -178,8 +179,9 @@ class Index:
             "AND g.version = ?)"
         )
         for row in self._rows(query, (task, *grader)):
-            *plain, ends, spent = row
-            yield SearchRow(*plain, tuple(ends.split()), Budget(*json.loads(spent)))
+            id, tree, session, started, ended, why, ends, spent = row
+            budget = Budget(*json.loads(spent))
+            yield SearchRow(id, tree, session, started, ended, why, tuple(ends.split()), budget)
 
     def keys(self, name: str) -> Iterator[tuple[Any, ...]]:
         """Yield the keys of a log (TRAJECTORIES, GRADES) in reading order."""
