@@ -81,3 +81,20 @@ def test_images_take_extras_and_folders_that_exist() -> None:
             assert (DEPLOY.parents[1] / one).exists(), one
     assert f"torch=={re.search(r'ARG TORCH=(.+)', text)[1]}" in project["optional-dependencies"]["hf"]  # type: ignore[index]
     assert re.findall(r"^USER (.+)$", text, re.MULTILINE) == ["10001", "10001"]
+
+
+def test_pins_have_hashes_and_satisfy_what_the_project_demands() -> None:
+    import tomllib
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    lines = (DEPLOY / "requirements-linux-x86_64.txt").read_text().splitlines()
+    pins = dict(line.split(" ")[0].split("==") for line in lines if not line.startswith("#"))
+    assert len(pins) > 30
+    assert all(re.fullmatch(r"\S+==\S+ --hash=sha256:[0-9a-f]{64}", line) for line in lines if not line.startswith("#"))
+    project = tomllib.loads((DEPLOY.parents[1] / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    for text in [*project["dependencies"], *extras["serve"], *extras["figures"]]:
+        need = Requirement(text)
+        assert need.specifier.contains(pins[canonicalize_name(need.name)]), text
