@@ -21,7 +21,7 @@ from rstar_eval.grading.limits import TOLERANCE, Tolerance
 from rstar_eval.grading.qualifiers import agree
 from rstar_eval.grading.read import Reading, read
 from rstar_eval.grading.types import Verdict
-from rstar_eval.grading.values import Choice, Clock, Either, Expr, Items, Labelled, Opaque, Value, Words
+from rstar_eval.grading.values import Choice, Clock, Either, Equation, Expr, Items, Labelled, Opaque, Value, Words
 from rstar_eval.grading.words import leading_yes_no
 
 LIST_TASKS = frozenset(["collegemath", "college_math"])
@@ -83,7 +83,8 @@ def _structure(want: Reading, have: Reading, tolerance: Tolerance) -> Verdict | 
         for pred in have.values:
             try:
                 if same(gold, pred, tolerance):
-                    return Verdict("correct", rule_of(gold, pred))
+                    rule = rule_of(gold, pred)  # a ratio for a fraction, say: the prediction's kind names the rule
+                    return Verdict("correct", rule_of(pred, gold) if rule == "kind" else rule)
             except Undecided as error:
                 undecided = error
             except RecursionError:
@@ -127,12 +128,11 @@ def rule_of(gold: Value, pred: Value) -> str:
     """Name the rule of the structural stage that compared two values."""
     if isinstance(gold, Either):
         return rule_of(gold.options[0], pred)
+    if isinstance(pred, Either):
+        return rule_of(gold, pred.options[0])
     if isinstance(gold, Labelled):
-        return (
-            "equation"
-            if gold.equation is not None and isinstance(pred, Labelled) and pred.equation
-            else rule_of(gold.value, pred)
-        )
+        also = isinstance(pred, Equation) or (isinstance(pred, Labelled) and pred.equation is not None)
+        return "equation" if gold.equation is not None and also else rule_of(gold.value, pred)
     if isinstance(pred, Labelled):
         return rule_of(gold, pred.value)
     if isinstance(gold, Expr) and isinstance(pred, Expr):
