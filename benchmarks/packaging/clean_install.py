@@ -27,6 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TOGETHER = ("lm-eval+train+llamacpp", "inspect+serve+export", "dev")
 RESOLVE = ("vllm", "ray", "docs+dev", "vllm+ray+train")
 TORCH = {"hf", "train", "dev"}
+PIP = ["python", "-m", "pip", "install", "--quiet", "--no-compile"]
 MINI = ["rstar-eval", "--task", "mini_math", "--limit", "2", "--output", "run"]
 _MODEL = "policy=scripted,strategy=majority,rollouts=2"
 JOBS: dict[str, list[list[str]]] = {
@@ -64,6 +65,9 @@ def main() -> int:
     parser.add_argument(
         "--wheel", type=Path, help="a wheel that was built before (default: build one of the last commit)"
     )
+    parser.add_argument(
+        "--uv", action="store_true", help="install with uv, which must be on the path (faster than pip)"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the environments")
     options = parser.parse_args()
     work = options.work or Path(tempfile.mkdtemp(prefix="rstar-eval-install-"))
@@ -74,8 +78,10 @@ def main() -> int:
     good = contents(wheel)
     for name in options.only if options.only is not None else ["core", *extras, *TOGETHER, *RESOLVE]:
         chosen = [] if name == "core" else name.split("+")
-        check = resolve if name in RESOLVE else install
-        good = check(name, chosen, wheel, work, keep=options.keep) and good
+        if name in RESOLVE:
+            good = resolve(name, chosen, wheel, work) and good
+        else:
+            good = install(name, chosen, wheel, work, keep=options.keep, uv=options.uv) and good
     return 0 if good else 1
 
 
@@ -128,17 +134,17 @@ def inside(path: Path, folder: str) -> str:
     return str(Path("rstar_eval", parts) if folder == "rstar_eval" else Path("rstar_eval", folder, parts))
 
 
-def install(name: str, extras: list[str], wheel: Path, work: Path, *, keep: bool) -> bool:
+def install(name: str, extras: list[str], wheel: Path, work: Path, *, keep: bool, uv: bool) -> bool:
     """Make an environment with these extras and use it; return whether everything went well."""
     began, place, empty = time.monotonic(), work / f"env-{name}", work / f"run-{name}"
     for folder in (place, empty):
         shutil.rmtree(folder, ignore_errors=True)
     empty.mkdir()
     venv.create(place, with_pip=True)
-    steps = [["python", "-m", "pip", "install", "--quiet", "--no-compile", f"{wheel}[{','.join(extras)}]"]]
+    get = ["uv", "pip", "install", "-q", "--python", str(place)] if uv else PIP
+    steps = [[*get, f"{wheel}[{','.join(extras)}]" if extras else str(wheel)]]
     if TORCH & set(extras):
-        pin = next(line for line in requirements() if line.startswith("torch=="))
-        steps.insert(0, ["python", "-m", "pip", "install", "--quiet", "--no-compile", pin])
+        steps.insert(0, [*get, next(line for line in requirements() if line.startswith("torch=="))])
     steps += [["python", "-m", "pip", "check"], ["rstar-eval", "--version"], ["python", "-c", ENTRY_POINTS]]
     steps += [job for extra in extras or [""] for job in JOBS.get(extra, [])]
     for step in steps:
@@ -178,7 +184,7 @@ def run(step: list[str], place: Path, empty: Path) -> str:
     return "" if done.returncode == 0 else " | ".join(lines[-4:]) or f"exit code {done.returncode}"
 
 
-def resolve(name: str, extras: list[str], wheel: Path, work: Path, *, keep: bool) -> bool:
+def resolve(name: str, extras: list[str], wheel: Path, work: Path) -> bool:
     """Let pip resolve these extras without downloading what is large; return whether it can."""
     began, place = time.monotonic(), work / "env-resolve"
     if not place.exists():
