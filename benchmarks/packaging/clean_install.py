@@ -65,9 +65,7 @@ def main() -> int:
     parser.add_argument(
         "--wheel", type=Path, help="a wheel that was built before (default: build one of the last commit)"
     )
-    parser.add_argument(
-        "--uv", action="store_true", help="install with uv, which must be on the path (faster than pip)"
-    )
+    parser.add_argument("--uv", action="store_true", help="install with uv, found on the path (faster than pip)")
     parser.add_argument("--keep", action="store_true", help="keep the environments")
     options = parser.parse_args()
     work = options.work or Path(tempfile.mkdtemp(prefix="rstar-eval-install-"))
