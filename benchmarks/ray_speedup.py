@@ -65,7 +65,7 @@ class Clock(Silent):
 
 def measure(settings: dict[str, Any], workers: int, folder: Path) -> dict[str, Any]:
     engine = {"engine": "ray", "workers": workers} if workers else {}
-    layers = ({**settings, **engine},)
+    layers = ({**settings, **engine, **({} if workers else {"ray_address": None})},)
     config = build_config(task_settings(*layers), *layers)
     clock, began = Clock(workers), time.monotonic()
     outcome = run_config(config, folder, clock)
@@ -88,12 +88,14 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=8, help="problems that a worker searches at once")
     parser.add_argument("--policy", help="default: the task's own")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="0: the local engine")
+    parser.add_argument("--ray-address", help="a cluster that runs already, so that no run has to start one")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     os.fsync = timed_fsync
     settings = {
         "tasks": given.task, "limit": given.limit, "rollouts": given.rollouts, "concurrency": given.concurrency,
         **({"policy": given.policy} if given.policy else {}),
+        **({"ray_address": given.ray_address} if given.ray_address else {}),
     }  # fmt: skip
     runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as base:
