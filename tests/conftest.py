@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,7 @@ class NothingRuns:
         pass
 
 
-@pytest.fixture
-def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare a test that is not about steps the two seconds that a sandbox takes to start, wherever one is started."""
+def _start_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     import rstar_eval.engine.local
     import rstar_eval.solving  # noqa: F401  these two start executors
 
@@ -81,3 +79,17 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("rstar_eval") and getattr(module, "start_executor", None) is real:
             monkeypatch.setattr(module, "start_executor", start)
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare a test that is not about steps the two seconds that a sandbox takes to start, wherever one is started."""
+    _start_nothing(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def nothing_runs_here() -> Iterator[None]:
+    """The same for all tests of a module, so that its shared runs can be made without a sandbox too."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _start_nothing(monkeypatch)
+        yield

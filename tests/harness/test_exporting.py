@@ -20,7 +20,7 @@ from rstar_eval.training.rows import OutcomeRow, PairRow, Provenance, SftRow, Va
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, nothing_runs_here: None) -> Path:
     from rich.console import Console
 
     path = tmp_path_factory.mktemp("runs") / "run"

@@ -38,7 +38,7 @@ def evaluated(path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def calm(tmp_path_factory: pytest.TempPathFactory, nothing_runs_here: None) -> Path:
     return evaluated(tmp_path_factory.mktemp("fsck") / "calm")
 
 

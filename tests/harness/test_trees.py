@@ -38,7 +38,7 @@ def evaluated(path: Path, **changes: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, nothing_runs_here: None) -> Path:
     return evaluated(tmp_path_factory.mktemp("trees") / "run", reward="scripted", trees=2)
 
 
@@ -173,7 +173,7 @@ def test_damage_is_one_clear_error(tmp_path: Path, run: Path) -> None:
         list(read_trees(tmp_path / "none"))
 
 
-def test_strategies_without_a_tree_store_none(tmp_path: Path) -> None:
+def test_strategies_without_a_tree_store_none(tmp_path: Path, nothing_runs: None) -> None:
     path = evaluated(tmp_path / "run", strategy="majority")
     assert not (path / TREES).exists()
     assert list(read_trees(path)) == []

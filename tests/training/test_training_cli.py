@@ -35,7 +35,7 @@ def call() -> Call:
 
 
 @pytest.fixture(scope="module")
-def runs(call: Call, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(call: Call, tmp_path_factory: pytest.TempPathFactory, nothing_runs_here: None) -> Path:
     """A folder with two runs of a scripted policy: `mcts` with its trees, `majority` without any."""
     folder = tmp_path_factory.mktemp("runs")
     common = ["--task", "mini_math", "--policy", "scripted", "--limit", "8", "--rollouts", "8"]
