@@ -6,12 +6,17 @@ import json
 import subprocess
 import sys
 import tempfile
+import tomllib
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 EXTRAS = ("serve", "export", "figures")
+LEFT_OUT = frozenset({"rstar-eval", "torch"})
+"""Its wheels differ by machine."""
 HEAD = """\
 # What the core and the extras serve, export and figures depend on, as tested on Linux x86_64 with CPython 3.11.
 #   pip install --require-hashes --only-binary :all: -r docs/deploy/requirements-linux-x86_64.txt
@@ -20,22 +25,25 @@ HEAD = """\
 """
 
 
-def closure(name: str, extras: tuple[str, ...], found: dict[str, str]) -> None:
-    """Add to `found` the versions of a distribution and all that it needs."""
-    one = metadata.distribution(name)
-    found[name.lower().replace("_", "-")] = one.version
-    for text in one.requires or []:
+def closure(texts: Iterable[str], extras: Iterable[str], found: dict[str, str]) -> None:
+    """Add to `found` the versions of the requirements in `texts` and of all that they need."""
+    for text in texts:
         need = Requirement(text)
+        name = canonicalize_name(need.name)
         wanted = need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in (*extras, ""))
-        if wanted and (need.name.lower().replace("_", "-") not in found or need.extras):
-            closure(need.name, tuple(need.extras), found)
+        if wanted and (name not in found or need.extras):
+            found[name] = metadata.version(name)
+            closure(metadata.requires(name) or [], need.extras, found)
 
 
 def main() -> None:
     """Write the file."""
     found: dict[str, str] = {}
-    closure("rstar-eval", EXTRAS, found)
-    del found["rstar-eval"]
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    closure(project["dependencies"], (), found)
+    for extra in EXTRAS:
+        closure(project["optional-dependencies"][extra], (), found)
+    found = {name: version for name, version in found.items() if name not in LEFT_OUT}
     with tempfile.TemporaryDirectory() as folder:
         pins, report = Path(folder, "pins.txt"), Path(folder, "report.json")
         pins.write_text("\n".join(f"{name}=={version}" for name, version in sorted(found.items())))
@@ -43,7 +51,7 @@ def main() -> None:
         subprocess.run([*command, "--requirement", str(pins), "--report", str(report)], check=True)
         entries = json.loads(report.read_text())["install"]
     lines = [
-        f"{one['metadata']['name'].lower().replace('_', '-')}=={one['metadata']['version']} "
+        f"{canonicalize_name(one['metadata']['name'])}=={one['metadata']['version']} "
         f"--hash=sha256:{one['download_info']['archive_info']['hashes']['sha256']}"
         for one in entries
     ]
