@@ -83,7 +83,7 @@ def test_a_models_text_can_not_harm_the_terminal() -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, nothing_runs_here: None) -> Path:
     path = tmp_path_factory.mktemp("show") / "run"
     arguments = ["--task", "mini_math", "--limit", "2", "--policy", "scripted", "--keep-trees", "--output", str(path)]
     assert CliRunner().invoke(app, arguments).exit_code == 0
