@@ -171,11 +171,11 @@ def main() -> None:
     elif given.what == "measure":
         measure(given.folder, given.steps)
     else:
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), time.process_time()
         said = MEASURED[given.steps[0]](given.folder)
-        seconds = time.perf_counter() - began
+        seconds, spent = time.perf_counter() - began, time.process_time() - spent
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{given.steps[0]:10} {seconds:8.2f} s  peak {peak:6.0f} MB  {said}", flush=True)
+        print(f"{given.steps[0]:10} {seconds:7.2f} s, {spent:7.2f} of CPU, peak {peak:5.0f} MB: {said}", flush=True)
 
 
 if __name__ == "__main__":
