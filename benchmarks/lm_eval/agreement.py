@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
@@ -43,6 +44,7 @@ def main() -> int:
     parser.add_argument("--limit", default="20")
     parser.add_argument("--tokens", type=int, default=256, help="the most tokens of a response in step 1")
     parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--cache", type=Path, help="a folder for lm-eval's --use_cache: a run that was killed goes on")
     parser.add_argument("--steps", default="1,2,3")
     options = parser.parse_args()
     if options.data_dir:
@@ -102,6 +104,10 @@ def lm_eval(
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """Run lm-eval's command line; return its stored samples and its results for the task."""
     command = [*CLI, "lm-eval", "run", *arguments, "--tasks", task, "--limit", options.limit]
+    if options.cache:
+        options.cache.mkdir(parents=True, exist_ok=True)
+        name = hashlib.sha256("".join(arguments[:4]).split("base_url")[0].encode()).hexdigest()[:8]
+        command += ["--use_cache", str(options.cache / f"{task}-{name}")]
     run([*command, "--output_path", str(folder / "lm-eval"), "--log_samples"])
     (results,) = folder.glob("lm-eval/**/results_*.json")
     (samples,) = folder.glob("lm-eval/**/samples_*.jsonl")

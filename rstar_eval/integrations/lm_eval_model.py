@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,15 +62,9 @@ class RStarLM(LM):  # type: ignore[misc]
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Return the final answer's text for each request, with the answer in \\boxed{}; "" where none was found."""
         asked = [(str(request.args[0]), dict(request.args[1])) for request in requests]
-        texts = asyncio.run(self._solve_all([prompt for prompt, _ in asked]))
-        results = []
-        for (prompt, settings), text in zip(asked, texts, strict=True):
-            until = settings.get("until") or []
-            cut, _ = cut_at_stop(text, [until] if isinstance(until, str) else until)
-            self.cache_hook.add_partial("generate_until", (prompt, settings), cut)
-            results.append(cut)
+        texts = asyncio.run(self._solve_all(asked))
         logger.info("rstar spent %s in %d requests", to_data(self.budget), len(requests))
-        return results
+        return texts
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """NotImplementedError: a search has no likelihood."""
@@ -88,18 +82,20 @@ class RStarLM(LM):  # type: ignore[misc]
         """Return the settings and what was spent, for lm-eval's results file."""
         return {"rstar": to_data(self.config), "rstar_budget": to_data(self.budget)}
 
-    async def _solve_all(self, prompts: Sequence[str]) -> list[str]:
+    async def _solve_all(self, asked: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
         async with open_tools(self.config, logger.info) as tools:
             width = self.config.concurrency or int(getattr(tools.policy, "concurrency", DEFAULT_CONCURRENCY))
             gate = asyncio.Semaphore(width)
             seen: dict[str, int] = {}
             jobs = []
-            for prompt in prompts:
+            for prompt, settings in asked:
                 repeat = seen[prompt] = seen.get(prompt, -1) + 1
-                jobs.append(self._solve(prompt, repeat, tools, gate))
+                jobs.append(self._solve(prompt, settings, repeat, tools, gate))
             return await together(jobs)
 
-    async def _solve(self, prompt: str, repeat: int, tools: Tools, gate: asyncio.Semaphore) -> str:
+    async def _solve(
+        self, prompt: str, settings: Mapping[str, Any], repeat: int, tools: Tools, gate: asyncio.Semaphore
+    ) -> str:
         digest = hashlib.sha256(f"{repeat}\x1f{prompt}".encode()).hexdigest()[:16]
         async with gate:
             solution = await solve_with(Question(digest, question_of(prompt)), tools, self.config)
@@ -108,4 +104,9 @@ class RStarLM(LM):  # type: ignore[misc]
             line = {"question": digest, "repeat": repeat, "answer": solution.answer, "choice": to_data(solution.choice)}
             with self.budget_log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({**line, "budget": to_data(solution.budget)}) + "\n")
-        return "" if solution.answer is None else f"The final answer is \\boxed{{{solution.answer}}}."
+        text = "" if solution.answer is None else f"The final answer is \\boxed{{{solution.answer}}}."
+        until = settings.get("until") or []
+        cut, _ = cut_at_stop(text, [until] if isinstance(until, str) else until)
+        # At once, so that a run with --use_cache that is killed goes on where it was.
+        self.cache_hook.add_partial("generate_until", (prompt, dict(settings)), cut)
+        return cut

@@ -87,8 +87,17 @@ def test_the_model_answers_in_a_box_from_the_prompt_alone(tmp_path: Path) -> Non
     log = tmp_path / "budget.jsonl"
     model = RStarLM(policy="scripted", strategy="majority", rollouts=2, seed=3, budget_log=str(log), batch_size=1)
     prompts = [lm_eval_tasks.prompt({"question": f"{i} + 1?"}) for i in (1, 2, 1)]
+    kept: list[tuple[str, tuple[str, dict[str, Any]], str]] = []
+
+    class Hook:  # lm-eval's --use_cache: each answer is kept as soon as it is there
+        def add_partial(self, method: str, request: tuple[str, dict[str, Any]], text: str) -> None:
+            kept.append((method, request, text))
+
+    model.set_cache_hook(Hook())
     texts = model.generate_until([Request(one, until=["</s>"]) for one in prompts])  # type: ignore[misc]
     assert all(text.startswith("The final answer is \\boxed{") for text in texts)
+    expected = [("generate_until", (one, {"until": ["</s>"]}), text) for one, text in zip(prompts, texts, strict=True)]
+    assert sorted(kept, key=repr) == sorted(expected, key=repr)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert sorted(line["repeat"] for line in lines) == [0, 0, 1]
     assert model.budget.completion_tokens == sum(line["budget"]["completion_tokens"] for line in lines) > 0
@@ -175,3 +184,12 @@ def test_the_command_line_end_to_end(tmp_path: Path) -> None:
     for row in rows:  # what was asked never holds what the document knows
         assert row["doc"]["question"] in row["arguments"]["gen_args_0"]["arg_0"]
         assert row["acc"] == lm_eval_tasks.score(row["doc"], [row["resps"][0]])["acc"]
+
+
+@pytest.mark.slow
+def test_lm_eval_s_own_validation_passes_on_every_task(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [*lm_eval_tasks.task_names(), "rstar_math", "rstar_mini"]
+    lm_eval_cli.run_lm_eval(["validate", "--tasks", ",".join(names)])
+    assert "All tasks found and valid" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        lm_eval_cli.run_lm_eval(["validate", "--tasks", "rstar_gsm8"])
