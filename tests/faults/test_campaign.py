@@ -48,5 +48,6 @@ def test_nothing_is_lost_or_doubled(fault: str, tmp_path: Path, calm: dict[str, 
         raise
     finally:
         tallies.append(campaign.tally)
+        print(f"\n{campaign.tally.row()}", flush=True)  # a campaign that is broken off has shown what it did
     assert (campaign.tally.lost, campaign.tally.doubled, campaign.tally.wrong) == (0, 0, 0), campaign.tally.details
     assert campaign.tally.times >= 1
