@@ -13,13 +13,14 @@ import pytest
 from rstar_eval.leaderboards.board.build import build_board
 from rstar_eval.store import GRADES, TRAJECTORIES
 from rstar_eval.store_lines import decode, encode
+from rstar_eval.trees import TREES, read_trees, record_of
 
 EVIL = (
     "\"'><script>window.hacked=1</script><img src=x onerror=alert(1)></pre></title><!-- \u2028\ud800 javascript:x ]]>"
 )
 STRUCTURE = {  # values that mean something to the reader; everything else is anybody's text
     "kind", "status", "end", "outcome", "grader", "version", "strategy", "choose", "schema", "config_hash", "sha256",
-    "task", "isolation", "choice",
+    "task", "isolation", "choice", "tag",
 }  # fmt: skip
 
 
@@ -37,6 +38,8 @@ def site(scripted_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
     run = folder / ("run<script>alert(1)<" + chr(47 + 1) + "script>'\"&")
     shutil.copytree(scripted_run, run)
+    trees = [record_of((one.problem + EVIL, one.tree), poisoned(one.data)) for one in read_trees(run)]
+    (run / TREES).write_bytes(b"".join(trees))
     for name in (TRAJECTORIES, GRADES):
         records = [decode(line)[0] for line in (run / name).read_bytes().splitlines(keepends=True)]
         (run / name).write_bytes(b"".join(encode(poisoned(one)) for one in records))
@@ -50,7 +53,7 @@ def site(scripted_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     evil["data"] = {name: {**entry, "source": poisoned(entry["source"])} for name, entry in manifest["data"].items()}
     (run / "manifest.json").write_text(json.dumps(evil))
     made = build_board([run], folder / "site", problems=3)
-    assert (made.entries, made.problems) == (1, 3)
+    assert (made.entries, made.problems, made.trees) == (1, 3, 3)
     return folder / "site"
 
 
@@ -85,7 +88,7 @@ class Elements(HTMLParser):
 
 def test_no_page_has_an_element_that_a_text_brought(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
-    assert len(pages) >= 2 + 1 + 3
+    assert len(pages) == 2 + 1 + 3 + 3
     shown = 0
     for page in pages:
         content = page.read_text(encoding="utf-8")
@@ -98,7 +101,7 @@ def test_no_page_has_an_element_that_a_text_brought(site: Path) -> None:
         assert "<script>window" not in content
         assert "Content-Security-Policy" in content
         shown += "window.hacked=1" in "".join(seen.text)
-    assert shown >= 5, "the hostile texts are shown, as texts"
+    assert shown >= 1 + 3 + 3, "the hostile texts are shown, as texts"
 
 
 def test_no_script_of_data_ends_early(site: Path) -> None:
