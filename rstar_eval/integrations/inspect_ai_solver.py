@@ -44,7 +44,7 @@ CONCURRENCY = 32
 """What the engine says it takes at once; inspect_ai's max_connections is what bounds the requests."""
 
 
-@solver
+@solver  # type: ignore[untyped-decorator]
 def search(policy: str = MODEL, preset: str | None = None, **settings: Any) -> Solver:
     """Search an answer to each sample's question.
 
@@ -118,7 +118,7 @@ class _Held:
 
 
 @hooks(name="rstar_eval_models", description="Closes the models and sandbox workers of rstar_eval/search after a run.")
-class CloseModels(Hooks):
+class CloseModels(Hooks):  # type: ignore[misc]
     """inspect_ai has no end of a solver's life; the end of the run is it."""
 
     def enabled(self) -> bool:

@@ -27,7 +27,7 @@ VERSION = 3
 """The tasks' version: raised with any change of prompt, extraction or grading, as that of the lm-eval tasks."""
 
 
-@task
+@task  # type: ignore[untyped-decorator]
 def benchmark(name: str = "mini_math", data_dir: str | None = None, grader: str = GRADER) -> Task:
     """Any of our tasks, or your own YAML: `inspect eval rstar_eval/benchmark -T name=own.yaml`.
 
@@ -56,7 +56,7 @@ def benchmark(name: str = "mini_math", data_dir: str | None = None, grader: str 
     )
 
 
-@scorer(
+@scorer(  # type: ignore[untyped-decorator]
     metrics={
         "correct": [accuracy(), stderr()],
         "no_answer": [mean()],
@@ -96,7 +96,7 @@ def _named(name: str) -> Callable[..., Task]:
 
     make.__name__ = name
     make.__doc__ = f"The task {name} (see `benchmark`)."
-    return task(name=name)(make)
+    return task(name=name)(make)  # type: ignore[no-any-return]
 
 
 NAMED = {name: _named(name) for name in TASKS}
