@@ -190,7 +190,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.text(st.characters(), max_size=6), values, max_size=5))
 def test_every_record_comes_back_exactly(record: dict[str, object]) -> None:
     """Also with lone surrogates, numbers of any size and floats to the last bit."""

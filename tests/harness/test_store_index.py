@@ -65,7 +65,7 @@ def fill(store: Segment, rng: random.Random, numbers: range) -> None:
             store.append_grade(grade(rng, "t", number, version=rng.choice("12")))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_figures_through_the_index_equal_those_of_the_log(tmp_path: Path, seed: int) -> None:
     """However a run grew: in several sessions, with segments, with keys that occur twice, here and there."""
     rng = random.Random(seed)
@@ -184,7 +184,7 @@ def test_a_damaged_line_is_named_and_filters_find(tmp_path: Path) -> None:
         Index(tmp_path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.none() | st.integers(0, 3), st.booleans()), max_size=12))
 def test_a_pattern_without_its_order_has_the_same_curve(found: list[tuple[int | None, bool]]) -> None:
     verdict: dict[int, bool] = {}

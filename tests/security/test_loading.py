@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ RUNS_SOURCE = {  # our own text, or the purpose of the process: a step's code in
     "training/teacher.py",
     "tasks/mini/relations.py",
 }
+WORDS = (*UNPICKLERS, "from_pretrained", "torch.load", "yaml", "shell", "os.system", "exec(", "eval(")
 TRUSTS_A_FLAG = {"solver/backends/hf.py"}
 """May load code of a checkpoint, if the user's option says so."""
 
@@ -32,43 +32,41 @@ def sources() -> list[Path]:
     return found
 
 
-def calls(file: Path) -> Iterator[tuple[str, ast.Call]]:
-    """Every call in a file, with the called name as it is written ("torch.load")."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), node
-
-
 def value(call: ast.Call, keyword: str) -> str | None:
     return next((ast.unparse(one.value) for one in call.keywords if one.arg == keyword), None)
+
+
+def checked_call(name: str, called: str, call: ast.Call) -> bool:
+    """Whether a call loads a model; fails if it may run what it reads."""
+    where = f"{name}:{call.lineno}"
+    assert called not in {"yaml.load", "yaml.full_load", "yaml.unsafe_load"}, where
+    assert value(call, "allow_pickle") in {None, "False"}, where
+    assert value(call, "shell") in {None, "False"}, where
+    if called == "os.system":  # the grader's probe of what its own audit hook must refuse
+        assert name == "rstar_eval/grading/symbolic.py", where
+    if called in {"exec", "eval"}:
+        assert name in RUNS_SOURCE, where
+    if called == "torch.load":
+        assert value(call, "weights_only") == "True", where
+    if called.endswith(".from_pretrained"):
+        assert value(call, "trust_remote_code") in ({"False", "trusted"} if name in TRUSTS_A_FLAG else {"False"}), where
+        if "Model" in called or called.startswith("loader"):
+            assert value(call, "weights_only") == "True", where
+    return called == "torch.load" or called.endswith(".from_pretrained")
 
 
 def test_no_source_unpickles_or_runs_what_it_reads() -> None:
     checked = 0
     for file in sources():
-        name = file.relative_to(REPOSITORY).as_posix()
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        name, text = file.relative_to(REPOSITORY).as_posix(), file.read_text(encoding="utf-8")
+        if not any(word in text for word in WORDS):
+            continue
+        for node in ast.walk(ast.parse(text)):
             modules = [one.name for one in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not {one.split(".")[0] for one in modules} & UNPICKLERS, name
-        for called, call in calls(file):
-            last = called.rpartition(".")[2]
-            if last == "from_pretrained":
-                checked += 1
-                allowed = {"False", "trusted"} if name in TRUSTS_A_FLAG else {"False"}
-                assert value(call, "trust_remote_code") in allowed, f"{name}:{call.lineno}"
-                if "Model" in called or called.startswith("loader"):
-                    assert value(call, "weights_only") == "True", f"{name}:{call.lineno}"
-            if called == "torch.load":
-                checked += 1
-                assert value(call, "weights_only") == "True", f"{name}:{call.lineno}"
-            assert called not in {"yaml.load", "yaml.full_load", "yaml.unsafe_load"}, f"{name}:{call.lineno}"
-            assert value(call, "allow_pickle") in {None, "False"}, f"{name}:{call.lineno}"
-            assert value(call, "shell") in {None, "False"}, f"{name}:{call.lineno}"
-            if called == "os.system":  # the grader's probe of what its own audit hook must refuse
-                assert name == "rstar_eval/grading/symbolic.py", f"{name}:{call.lineno}"
-            if called in {"exec", "eval"}:
-                assert name in RUNS_SOURCE, f"{name}:{call.lineno}"
+            if isinstance(node, ast.Call):
+                checked += checked_call(name, ast.unparse(node.func), node)
     assert checked >= 8
 
 
@@ -111,6 +109,7 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_code_in_a_checkpoint_runs_with_the_option_alone_and_that_is_said(
     checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
