@@ -30,8 +30,9 @@ OUTSIDE = {
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 
 
-def on_config(config: MkDocsConfig) -> None:
-    """Lay out the sources as they install (the top-level folders are sub-packages), for mkdocstrings to read."""
+def on_startup(**_: object) -> None:
+    """Lay out the sources as they install (the top-level folders are sub-packages), for mkdocstrings to read: at the
+    start, since it looks for its search paths only once."""
     package = ROOT / "build" / "documented" / "rstar_eval"
     shutil.rmtree(package, ignore_errors=True)
     for folder in ("rstar_eval", "solver", "training", "tasks", "leaderboards"):

@@ -211,10 +211,10 @@ def test_wandb_writes_offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_trackio_holds_what_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("trackio", reason="trackio is not installed")
     import sqlite3
 
-    monkeypatch.setenv("TRACKIO_DIR", str(Path("trackio").resolve()))
+    monkeypatch.setenv("TRACKIO_DIR", str(Path("trackio").resolve()))  # read when it is imported
+    pytest.importorskip("trackio", reason="trackio is not installed")
     outcome, _ = _real("trackio:maths")
     assert outcome.untracked is None
     (file,) = Path("trackio").glob("**/maths*.db")
