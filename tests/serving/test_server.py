@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -159,9 +160,8 @@ def test_64_requests_at_once_are_all_answered(url: str) -> None:
     assert all(answers)
 
 
-def test_more_than_the_queue_holds_is_refused_and_a_restarted_server_is_found_again(tmp_path: Path) -> None:
-    with _serve("--concurrency", "1", "--queue", "1", policy="scripted?delay=1") as (base, process):
-        port = int(base.rsplit(":", 1)[1].removesuffix("/v1"))
+def test_more_than_the_queue_holds_is_refused(tmp_path: Path) -> None:
+    with _serve("--concurrency", "1", "--queue", "1", policy="scripted?delay=1") as (base, _):
 
         async def three() -> list[object]:
             async with openai.AsyncOpenAI(base_url=base, api_key=KEY, max_retries=0) as client:
@@ -171,14 +171,36 @@ def test_more_than_the_queue_holds_is_refused_and_a_restarted_server_is_found_ag
         replies = asyncio.run(three())
         refused = [one for one in replies if isinstance(one, openai.RateLimitError)]
         assert len(refused) == 1, replies
+        assert refused[0].response.headers["retry-after"] == "5"
+
+
+def test_a_client_s_run_goes_on_over_a_kill_and_a_restart() -> None:
+    answers: list[str | None] = []
+
+    def run(base: str) -> None:
+        client = openai.OpenAI(base_url=base, api_key=KEY, max_retries=40)
+        for place in range(12):
+            messages = [{"role": "user", "content": f"What is {place} + 3?"}]
+            reply = client.chat.completions.create(model="rstar-majority-2", messages=messages)  # type: ignore[call-overload]
+            answers.append(reply.choices[0].message.content)
+
+    with _serve(policy="scripted?delay=0.1") as (base, process):
+        worker = threading.Thread(target=run, args=(base,), daemon=True)
+        worker.start()
+        deadline = time.monotonic() + 30
+        while len(answers) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
         process.kill()
         process.wait(20)
-        client = openai.OpenAI(base_url=base, api_key=KEY, max_retries=0)
+        before = len(answers)
         with pytest.raises(openai.APIConnectionError):
-            client.chat.completions.create(model="rstar-greedy", messages=ASK)  # type: ignore[arg-type]
-    with _serve(policy="scripted", port=port):
-        patient = openai.OpenAI(base_url=base, api_key=KEY, max_retries=5)
-        assert patient.chat.completions.create(model="rstar-greedy", messages=ASK).choices  # type: ignore[arg-type]
+            openai.OpenAI(base_url=base, api_key=KEY, max_retries=0).models.list()
+    assert 3 <= before < 12
+    with _serve(policy="scripted?delay=0.1", port=int(base.rsplit(":", 1)[1].removesuffix("/v1"))):
+        worker.join(60)
+        assert not worker.is_alive()
+    assert len(answers) == 12
+    assert all(answers)
 
 
 @pytest.mark.parametrize(
