@@ -20,6 +20,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 
@@ -41,11 +42,12 @@ def start(policy: str, port: int, concurrency: int) -> tuple[subprocess.Popen[st
     command = [sys.executable, "-m", "rstar_eval.cli", "serve", "--policy", policy, "--port", str(port)]
     command += ["--concurrency", str(concurrency), "--queue", "64"]
     environment = {**os.environ, "RSTAR_EVAL_SERVE_KEY": KEY}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if match := re.match(r"listening on (http://\S+)", line):
-            os.set_blocking(process.stderr.fileno(), False)
+    log = tempfile.TemporaryFile("a+")  # noqa: SIM115  a pipe that nobody reads would fill up, and hold up the server
+    process = subprocess.Popen(command, stderr=log, text=True, env=environment)
+    while process.poll() is None:
+        time.sleep(0.05)
+        log.seek(0)
+        if match := re.search(r"^listening on (http://\S+)$", log.read(), flags=re.M):
             return process, match[1]
     raise SystemExit("the server did not start")
 
