@@ -40,11 +40,14 @@ def connect(config: EngineConfig) -> bool:
         room = max(cores, asked)  # workers that share a core are the user's wish on a machine of his own
         ray.init(address="local", num_cpus=room, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        where = repr(config.ray_address) if config.ray_address is not None else "on this machine"
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if config.ray_address is None:
+            raise UserError(
+                f"Ray does not start on this machine: {first}", "see /tmp/ray/session_latest/logs"
+            ) from None
         raise UserError(
-            f"no Ray cluster at {where}: {first}" if config.ray_address else f"Ray does not start {where}: {first}",
-            "start one with `ray start --head`, or give its address with --ray-address",
+            f"no Ray cluster at {config.ray_address!r}: {first}",
+            "start one with `ray start --head`; if it asks for a token, set RAY_AUTH_MODE=token here and give its token",
         ) from None
     return True
 
