@@ -47,7 +47,7 @@ def connect(config: EngineConfig) -> bool:
             ) from None
         raise UserError(
             f"no Ray cluster at {config.ray_address!r}: {first}",
-            "start one with `ray start --head`; if it asks for a token, set RAY_AUTH_MODE=token here and give its token",
+            "start one with `ray start --head`; if it asks for a token, set RAY_AUTH_MODE=token here too",
         ) from None
     return True
 
