@@ -9,9 +9,9 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 
 from rstar_eval.config import build_config
-from rstar_eval.engine import ray_workers
 from rstar_eval.errors import UserError
 from rstar_eval.evaluation import Outcome, prepare, run_config, run_problems
 from rstar_eval.problem import Problem
@@ -37,6 +36,8 @@ BASE = {
     "concurrency": 4,
 }  # fmt: skip
 RAY = {"engine": "ray", "workers": 2}
+OPEN = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+"""The surroundings of a cluster that asks for no token."""
 
 
 class Notes(Silent):
@@ -82,11 +83,21 @@ def rays() -> list[str]:
     return found.splitlines()
 
 
-def command_line(output: Path, policy: str) -> subprocess.Popen[str]:
+def command_line(output: Path, policy: str, **more: Any) -> subprocess.Popen[str]:
     """Start the command with Ray in a process group of its own."""
-    options = [f"--set={key}={value}" for key, value in {**BASE, **RAY, "keep_trees": "true"}.items()]
+    given = {**BASE, **RAY, "keep_trees": "true", **more}
+    options = [f"--set={key}={value}" for key, value in given.items() if value is not None]
     command = [sys.executable, "-m", "rstar_eval.cli", "--output", str(output), "--json", *options, "--policy", policy]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    return subprocess.Popen(
+        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        env=OPEN if "ray_address" in more else None,
+    )  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def wait_for_searches(output: Path, wanted: int) -> None:
@@ -199,34 +210,40 @@ def test_a_problem_that_kills_every_worker_is_set_aside_and_reported(tmp_path: P
     assert any("set aside: mini_math/5" in note for note in progress.notes)
 
 
-def test_workers_come_and_go_with_the_clusters_machines(
-    tmp_path: Path, calm: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from ray.cluster_utils import Cluster
+def node(*arguments: str) -> subprocess.Popen[bytes]:
+    """Start a machine of a cluster, as `ray start` does: all of them are this one."""
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--object-store-memory", "80000000"]
+    return subprocess.Popen([*command, *arguments], env=OPEN, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    monkeypatch.setattr(ray_workers, "GROW_SECONDS", 0.5)
-    memory = {"object_store_memory": 80_000_000}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **memory})
+
+def kill_raylet(machine: subprocess.Popen[bytes]) -> None:
+    found = subprocess.run(["pgrep", "-P", str(machine.pid), "-f", "raylet/raylet"], capture_output=True, text=True)
+    for one in found.stdout.split():
+        os.kill(int(one), signal.SIGKILL)
+
+
+def test_workers_come_and_go_with_the_clusters_machines(tmp_path: Path, calm: dict[str, Any]) -> None:
+    output, address = tmp_path / "run", f"127.0.0.1:{free_port()}"
+    machines = [node("--head", "--port", address.split(":")[1], "--num-cpus", "0", "--include-dashboard", "false")]
     try:
-        first = cluster.add_node(num_cpus=1, **memory)
-        progress = Notes()
-
-        def change(count: int) -> None:
-            if count == 4:
-                threading.Thread(target=cluster.add_node, kwargs={"num_cpus": 1, **memory}).start()
-            if count == 24:
-                threading.Thread(target=cluster.remove_node, args=(first,)).start()
-
-        progress.on_search = change
-        slow = {"policy": "scripted?delay=0.15", "engine": "ray", "ray_address": cluster.address}
-        outcome = run(tmp_path / "run", progress, **slow)
-        engine = outcome.summary.manifest["sessions"][-1]["engine"]
-        assert len(engine["workers"]) >= 2
-        assert engine["lost"] >= 1
-        assert stored(tmp_path / "run")["searches"] == calm["searches"]
-        assert stored(tmp_path / "run")["grades"] == calm["grades"]
+        time.sleep(8)
+        machines.append(node("--address", address, "--num-cpus", "1"))
+        process = command_line(output, "scripted?delay=0.5", workers=None, ray_address=address)
+        wait_for_searches(output, 4)
+        machines.append(node("--address", address, "--num-cpus", "1"))
+        wait_for_searches(output / "segments" / "w001", 2)
+        kill_raylet(machines[1])
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors
     finally:
-        cluster.shutdown()
+        for machine in reversed(machines):
+            machine.terminate()
+        for machine in machines:
+            machine.wait(30)
+    engine = json.loads((output / "manifest.json").read_text())["sessions"][-1]["engine"]
+    assert engine["joined"] >= 2
+    assert engine["lost"] >= 1
+    assert stored(output) == calm
 
 
 def test_a_killed_raylet_ends_the_run_and_the_same_command_continues(tmp_path: Path, calm: dict[str, Any]) -> None:
