@@ -161,9 +161,7 @@ async def run_job(
             watched = tracking.watch(progress) if tracking else progress
             try:
                 stopped, set_aside = await _session(job, store, watched, outcomes, stop)
-                if not (
-                    job.path / MANIFEST
-                ).exists():  # stopped while the models were loading
+                if not (job.path / MANIFEST).exists():  # stopped while the models were loading
                     raise KeyboardInterrupt
                 only = {problem.id for task in job.tasks for problem in task.problems}
                 summary = await asyncio.to_thread(summarise, job.path, only=only)
