@@ -69,6 +69,8 @@ def measure(settings: dict[str, Any], workers: int, folder: Path) -> dict[str, A
     config = build_config(task_settings(*layers), *layers)
     clock, began = Clock(workers), time.monotonic()
     outcome = run_config(config, folder, clock)
+    if outcome.stopped or outcome.set_aside:
+        raise SystemExit(f"the run of {workers} workers did not come to its end")
     searches = list(read_lines(folder, TRAJECTORIES))
     stored = sorted(line(comparable(one)) for one in (*searches, *read_lines(folder, GRADES)))
     return {
