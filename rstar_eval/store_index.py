@@ -241,7 +241,6 @@ class Index:
         """Read the lines of a log from byte `start` on into the tables. A torn last line waits for the next time."""
         values, insert = (_search, _INSERT_SEARCH) if file.name == TRAJECTORIES else (_grade, _INSERT_GRADE)
         block: list[tuple[Any, ...]] = []
-        last: RawLine | None = None
         for one in raw_lines(file, start, number):
             if one.record is None:
                 if one.problem == "torn":
@@ -253,13 +252,19 @@ class Index:
                 raise damaged(self.run, file, f"line {one.number}", f"no such record ({error!r})") from None
             last = one
             if len(block) >= _BLOCK:
-                self._db.executemany(insert, block)
+                self._keep(label, insert, block, last)
                 block.clear()
+        if block:
+            self._keep(label, insert, block, last)
+
+    def _keep(self, label: str, insert: str, block: list[tuple[Any, ...]], last: RawLine) -> None:
+        """Store a block of rows and how far the log is read by them: who is killed goes on here the next time."""
         self._db.executemany(insert, block)
-        if last is not None:
-            self.added += last.number - number
-            state = (last.offset + len(last.raw), last.number, last.offset, hashlib.sha256(last.raw).hexdigest())
-            self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (label, *state))
+        state = (last.offset + len(last.raw), last.number, last.offset, hashlib.sha256(last.raw).hexdigest())
+        self._db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", (label, *state))
+        self._db.execute("COMMIT")
+        self._db.execute("BEGIN IMMEDIATE")
+        self.added += len(block)
 
 
 _TABLES = {TRAJECTORIES: ("searches", "task, problem, tree"), GRADES: ("grades", "task, problem, grader, version")}

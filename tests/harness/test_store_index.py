@@ -165,6 +165,28 @@ def test_an_index_that_is_up_to_date_is_only_read(tmp_path: Path) -> None:
     other.close()
 
 
+def test_an_index_that_is_broken_off_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rstar_eval.store_index._BLOCK", 3)
+    with RunStore(tmp_path) as store:
+        store.write_manifest(MANIFEST)
+        for number in range(11):
+            store.append_search(search(random.Random(number), "t", number, 0))
+    keep, blocks = Index._keep, [0]
+
+    def dying(self: Index, *arguments: Any) -> None:
+        if blocks[0] == 2:
+            raise KeyboardInterrupt
+        blocks[0] += 1
+        keep(self, *arguments)
+
+    monkeypatch.setattr(Index, "_keep", dying)
+    with pytest.raises(KeyboardInterrupt):
+        Index(tmp_path)
+    monkeypatch.setattr(Index, "_keep", keep)
+    with Index(tmp_path) as index:
+        assert (index.added, index.count(TRAJECTORIES)) == (11 - 2 * 3, 11)
+
+
 def test_a_damaged_line_is_named_and_filters_find(tmp_path: Path) -> None:
     with RunStore(tmp_path) as store:
         for number in range(6):
