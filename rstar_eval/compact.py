@@ -36,7 +36,7 @@ class Table:
 
 def compact(run: Path, output: Path | None = None) -> list[Table]:
     """Write the Parquet files of a run into the folder `output` (RUN/compact), replacing older ones as a whole, and
-    read them back: each line's checksum is compared. Memory does not grow with the run.
+    read them back: each line's checksum is compared. Some hundred megabytes of memory do for any run.
 
     UserError if it is no run, a log is damaged, or the folder can't be written.
     """
