@@ -21,7 +21,7 @@ from typing import Any
 
 from rstar_eval.fsck import fsck
 from rstar_eval.records import comparable
-from rstar_eval.store import GRADES, TRAJECTORIES, read_lines
+from rstar_eval.store import GRADES, TRAJECTORIES, read_lines, segments
 from rstar_eval.summary import summarise
 from rstar_eval.trees import read_trees
 
@@ -136,9 +136,8 @@ class Campaign:
 
     def wait_for_searches(self, process: subprocess.Popen[str], run: Path, more: int) -> None:
         """Wait until the run has `more` searches than now, or ends."""
-        log = run / TRAJECTORIES
-        wanted, deadline = lines(log) + more, time.monotonic() + 60
-        while process.poll() is None and lines(log) < wanted and time.monotonic() < deadline:
+        wanted, deadline = searches(run) + more, time.monotonic() + 60
+        while process.poll() is None and searches(run) < wanted and time.monotonic() < deadline:
             time.sleep(0.005)
 
     def moment(self, process: subprocess.Popen[str], run: Path) -> None:
@@ -158,8 +157,9 @@ class Campaign:
         return True
 
 
-def lines(log: Path) -> int:
-    return log.read_bytes().count(b"\n") if log.exists() else 0
+def searches(run: Path) -> int:
+    """How many searches a run has stored, in all its segments."""
+    return sum(log.read_bytes().count(b"\n") for log in segments(run, TRAJECTORIES))
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:

@@ -20,7 +20,7 @@ from rstar_eval.fsck import fsck
 from rstar_eval.store import GRADES, TRAJECTORIES
 from rstar_eval.trees import TREES
 
-from .campaign import INTERRUPTED, MISTAKE, Campaign, descendants, kill
+from .campaign import INTERRUPTED, MISTAKE, POLICY, Campaign, descendants, kill
 
 SERVER = Path(__file__).parents[1] / "resume" / "scripted_server.py"
 ZYGOTE, GRADER = "from cage import zygote", "rstar_eval.grading.worker"
@@ -319,6 +319,7 @@ def ray_process(*words: str) -> Callable[[Campaign], None]:
 
     def deal(campaign: Campaign) -> None:
         needs_ray()
+        campaign.policy = f"{POLICY.partition('&')[0]}&delay=0.2"  # that it lasts, once the cluster is there
         more = ("--engine", "ray", "--workers", "2")
         number = 0
         while campaign.tally.times < campaign.times:
@@ -327,8 +328,6 @@ def ray_process(*words: str) -> Callable[[Campaign], None]:
             run = campaign.folder / f"run{number}"
             process = campaign.start(run, *more)
             campaign.wait_for_searches(process, run, 1)
-            while process.poll() is None and not (run / "segments").exists():
-                time.sleep(0.05)
             time.sleep(campaign.rng.uniform(0.0, 0.5))
             below = descendants(process.pid)
             victims = [pid for pid, (_, command) in below.items() if any(word in command for word in words)]
