@@ -15,7 +15,7 @@ import typer
 
 from rstar_eval.commands import ENGINE, GPUS_PER_WORKER, RAY_ADDRESS, WORKERS, register, terminal
 from rstar_eval.convert_cli import convert_ppm_command
-from rstar_eval.errors import UserError
+from rstar_eval.errors import UserError, is_out_of_memory
 from rstar_eval.leaderboards_cli import register as register_leaderboards
 from rstar_eval.serving.command import serve_command
 from rstar_eval.solve_cli import solve_command
@@ -194,16 +194,18 @@ def main() -> NoReturn:
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except MemoryError:
-        fix = "Give it more, or fewer problems at once (--concurrency); the same command continues a run"
-        typer.echo(f"error: out of memory. {fix}", err=True)
-        sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command continues a run", err=True)
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        fix = "Give it more, or fewer problems at once (--concurrency); the same command continues a run"
+        typer.echo(f"error: out of memory. {fix}", err=True)
+        sys.exit(2)
 
 
 def _dispatch() -> int:

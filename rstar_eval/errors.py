@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -21,6 +22,19 @@ class UserError(Exception):
 
 class BackendError(UserError):
     """A policy, reward model or executor that failed during a run. Finished work is stored; the run can be resumed."""
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether an exception, or one that it came of, says that there is no more memory: Python's own, the
+    system's, or that of a thread that can't be started."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        no_thread = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+        if isinstance(error, MemoryError) or no_thread or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def nearest(value: str, allowed: Iterable[str]) -> str:
