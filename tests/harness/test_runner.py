@@ -199,6 +199,7 @@ class Elastic:
             raise SetAside(3, "its worker died each time")
         self.open += 1
         self.begun += 1
+        place = f"w{self.begun % 2:03}"  # before the wait: others begin meanwhile
         self.most[self.width] = max(self.most.get(self.width, 0), self.open)
         if self.begun == 4:  # a machine joins
             self.width = 4
@@ -206,7 +207,7 @@ class Elastic:
         await asyncio.sleep(0.002)
         self.open -= 1
         found = (Trajectory((), "answer", str(problem.index + 1), None, tree, 0),)
-        return Searched(SearchResult(problem.id, tree, found, Budget()), 0.5, None, f"w{self.begun % 2:03}")
+        return Searched(SearchResult(problem.id, tree, found, Budget()), 0.5, None, place)
 
     def describe(self) -> dict[str, Any]:
         return {}
