@@ -9,9 +9,8 @@ from typing import Any
 
 from rstar_eval.errors import UserError
 from rstar_eval.serial import from_data
-from rstar_eval.training.evolve import round_figures
 from rstar_eval.training.evolve_config import EvolveConfig
-from rstar_eval.training.evolve_figures import read_runs, solved
+from rstar_eval.training.evolve_figures import read_runs, round_figures, solved
 from rstar_eval.training.evolve_worker import read_problems
 
 

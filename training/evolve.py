@@ -26,7 +26,16 @@ from rstar_eval.solver.seeds import derive_seed
 from rstar_eval.store import read_manifest
 from rstar_eval.training.datasets import latest, read_rows, write_datasets, write_rows
 from rstar_eval.training.evolve_config import EvolveConfig
-from rstar_eval.training.evolve_figures import Runs, paired_difference, read_runs, score, share_by_level, solved
+from rstar_eval.training.evolve_figures import (
+    Runs,
+    paired_difference,
+    read_runs,
+    round_figures,
+    score,
+    share_by_level,
+    solved,
+    summary_text,
+)
 from rstar_eval.training.evolve_jobs import Cost, Job, accelerate_launcher, run_jobs
 from rstar_eval.training.evolve_pool import make_pool, pool_trees
 from rstar_eval.training.evolve_state import EvolveState
@@ -346,28 +355,6 @@ class Evolution:
         return round_figures(self.state.stages)
 
 
-def round_figures(stages: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the figures a round from those of the stages."""
-    numbers = sorted({int(name.split("/")[0][5:]) for name in stages if name.startswith("round")})
-    rounds = []
-    for number in numbers:
-        of = {name.split("/")[1]: value for name, value in stages.items() if name.startswith(f"round{number}/")}
-        if not number and "base" in stages:
-            of["base"] = stages["base"]
-        one: dict[str, Any] = {"round": number, **{key: of.get("evaluate", {}).get(key) for key in _EVALUATED}}
-        one["pool"] = of.get("data", {}).get("pool")
-        one["gain"], one["kept"] = of.get("gate", {}).get("gain"), of.get("gate", {}).get("kept")
-        one["ppm_pairs"] = of.get("train", {}).get("ppm", {}).get("held_out", {}).get("accuracy")
-        one["tokens"] = sum(of.get(name, {}).get("tokens", 0) for name in ("search", "more"))
-        one["seconds"] = round(sum(stage.get("seconds", 0) for stage in of.values()))
-        one["peak_mb"] = max((stage.get("peak_mb", 0) for stage in of.values()), default=0)
-        rounds.append(one)
-    return rounds
-
-
-_EVALUATED = ("pass1", "system2", "majority")
-
-
 def _cost(cost: Cost) -> dict[str, Any]:
     return {"seconds": cost.seconds, "job_seconds": round(cost.job_seconds, 1), "peak_mb": cost.peak_mb}
 
@@ -395,8 +382,6 @@ def _short(figures: dict[str, Any]) -> str:
 
 def write_summary(evolution: Evolution) -> None:
     """Write summary.json and summary.md into the evolution's folder."""
-    from rstar_eval.training.evolve_figures import summary_text
-
     rounds = evolution.figures()
     config = evolution.config
     write_json(evolution.folder / "summary.json", {"preset": config.name, "seed": config.seed, "rounds": rounds})

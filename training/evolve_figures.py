@@ -11,6 +11,9 @@ from typing import Any
 from rstar_eval.records import GradeRecord, SearchRecord, read_log
 from rstar_eval.stats import wilson
 
+_EVALUATED = ("pass1", "system2", "majority")
+"""What a round's evaluation measures."""
+
 
 @dataclass(frozen=True, slots=True)
 class Runs:
@@ -72,6 +75,25 @@ def paired_difference(new: Mapping[str, bool], old: Mapping[str, bool]) -> tuple
     mean = sum(both) / len(both)
     variance = sum((one - mean) ** 2 for one in both) / (len(both) - 1)
     return mean, math.sqrt(variance / len(both))
+
+
+def round_figures(stages: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the figures a round from those of the stages."""
+    numbers = sorted({int(name.split("/")[0][5:]) for name in stages if name.startswith("round")})
+    rounds = []
+    for number in numbers:
+        of = {name.split("/")[1]: value for name, value in stages.items() if name.startswith(f"round{number}/")}
+        if not number and "base" in stages:
+            of["base"] = stages["base"]
+        one: dict[str, Any] = {"round": number, **{key: of.get("evaluate", {}).get(key) for key in _EVALUATED}}
+        one["pool"] = of.get("data", {}).get("pool")
+        one["gain"], one["kept"] = of.get("gate", {}).get("gain"), of.get("gate", {}).get("kept")
+        one["ppm_pairs"] = of.get("train", {}).get("ppm", {}).get("held_out", {}).get("accuracy")
+        one["tokens"] = sum(of.get(name, {}).get("tokens", 0) for name in ("search", "more"))
+        one["seconds"] = round(sum(stage.get("seconds", 0) for stage in of.values()))
+        one["peak_mb"] = max((stage.get("peak_mb", 0) for stage in of.values()), default=0)
+        rounds.append(one)
+    return rounds
 
 
 def summary_text(rounds: Sequence[Mapping[str, Any]], heading: str) -> str:

@@ -18,9 +18,8 @@ from rstar_eval.errors import UserError
 from rstar_eval.evaluation import run_config
 from rstar_eval.serial import from_data
 from rstar_eval.tasks import load_task
-from rstar_eval.training.evolve import round_figures
 from rstar_eval.training.evolve_config import EvolveConfig
-from rstar_eval.training.evolve_figures import read_runs
+from rstar_eval.training.evolve_figures import read_runs, round_figures
 from rstar_eval.training.evolve_worker import LogProgress, write_json
 
 FIGURES = "figures.json"
