@@ -162,6 +162,23 @@ def test_muon_updates_matrices_and_adamw_the_rest(base: Path) -> None:
     assert all(torch.equal(one, frozen[name]) for name, one in model.named_parameters())
 
 
+@pytest.mark.parametrize("shape", [(6, 6), (4, 12), (12, 4)])
+def test_muon_steps_as_torch_does_but_for_its_bfloat16(shape: tuple[int, int]) -> None:
+    from rstar_eval.training.optimizers import Muon
+
+    torch.manual_seed(0)
+    ours, theirs = (torch.nn.Parameter(torch.ones(shape)) for _ in range(2))
+    mine = Muon([ours], lr=0.01, weight_decay=0.1)
+    reference = torch.optim.Muon([theirs], lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        ours.grad = theirs.grad = torch.randn(shape)
+        mine.step()
+        reference.step()
+    moved, expected = (one.detach().flatten() - 1 for one in (ours, theirs))
+    assert float(torch.cosine_similarity(moved, expected, dim=0)) > 0.99
+    assert float(moved.norm() / expected.norm()) == pytest.approx(1, abs=0.03)
+
+
 def test_a_finished_training_is_not_done_again_and_another_is_refused(base: Path, tmp_path: Path) -> None:
     config = replace(QUICK, max_steps=1)
     train("sft", rows_of("sft"), base, tmp_path / "a", config)
