@@ -101,7 +101,7 @@ def _mini() -> EvolveConfig:
     )
     return EvolveConfig(
         name="mini",
-        pool={"1": 500, "2": 250, "3": 250, "4": 120, "5": 150, "chain": 330, "aime": 100},
+        pool={"1": 1200, "2": 340, "3": 200, "4": 80, "5": 80, "chain": 120},
         demonstrations=30_000,
         plans=(RoundPlan(search), RoundPlan(search), guided, replace(guided, more=more)),
         data=MINI_DATA,

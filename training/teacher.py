@@ -30,7 +30,7 @@ class Author:
     without rare traps: from them the base learns to follow many sentences.
     """
 
-    misread: Mapping[Tier, float] = field(default_factory=lambda: {"A": 0.63, "B": 0.87, "C": 0.88})
+    misread: Mapping[Tier, float] = field(default_factory=lambda: {"A": 0.63, "B": 0.9, "C": 0.95})
     slip: float = 0.04
     levels: Mapping[str, float] = field(default_factory=lambda: {"1": 0.15, "2": 0.2, "3": 0.25, "chain": 0.4})
 
