@@ -5,7 +5,8 @@ copy and to bind names to numbers in a fraction of AdamW's steps (docs/mini-worl
 matched to AdamW's (Liu et al. 2025), so that both take the same learning rate.
 
 Not torch.optim.Muon, which iterates in bfloat16 whatever the device: a CPU without bfloat16 arithmetic emulates it, and
-the miniature's steps took five times as long there. On a CPU we iterate in float32, matrices of one shape together.
+the miniature's steps took four to five times as long there. On a CPU ours iterates in float32, matrices of one shape
+together.
 
 This module imports torch at once: import it inside functions only.
 """
@@ -22,7 +23,7 @@ _APART = ("embed_tokens", "lm_head", "score", "bilinear")
 """Parts of names of matrices that AdamW updates: embeddings and heads, whose rows stand for themselves."""
 _MOMENTUM = 0.95
 _QUINTIC = (3.4445, -4.7750, 2.0315)
-"""Coefficients of the iteration (Jordan et al. 2024): singular values in (0, 1] end between about 0.7 and 1.2."""
+"""Coefficients of the iteration (Jordan et al. 2024): singular values end near 1, not at it, but for the smallest."""
 _ITERATIONS = 5
 
 
