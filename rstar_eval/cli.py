@@ -57,7 +57,8 @@ def run(
         ),
     ] = None,
     reward: Annotated[
-        str | None, typer.Option(help="Reward model: ppm:PATH, orm:PATH, prm:PATH or others.", show_default="none")
+        str | None,
+        typer.Option(help="Reward model: ppm:PATH, orm:PATH, prm:PATH, others, or none.", show_default="none"),
     ] = None,
     grader: Annotated[
         str | None, typer.Option(help="default, official, math_verify or string.", show_default="default")

@@ -59,6 +59,9 @@ NOT_IDENTITY = frozenset({"limit", "ids", "isolation", "concurrency", "data_dir"
 """Keys that may change between two sessions of one run: they do not change what is searched for a problem. Grades of
 several graders live side by side in a run; its figures are of the last one used."""
 
+NO_REWARD = "none"
+"""The reward model's name that switches off the one that a task, a preset or a config file brings along."""
+
 SPEED_OPTIONS = frozenset(
     {"parallel", "threads", "concurrency", "timeout", "retries", "delay", "device"}
     | {"memory", "kv_gib", "block", "tensor_parallel", "eager", "restarts"}
@@ -121,6 +124,8 @@ def build_config(*layers: Mapping[str, Any]) -> RunConfig:
             if key not in known:
                 raise UserError(f"unknown setting {raw!r}", nearest(raw, known | {"task"}))
             merged[key] = value
+    if merged.get("reward") == NO_REWARD:
+        merged["reward"] = None
     for key in ("tasks", "ids"):
         if isinstance(merged.get(key), str):
             merged[key] = [part.strip() for part in merged[key].split(",") if part.strip()]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rstar_eval.config import NO_REWARD
+
 _WITHOUT_REWARD = frozenset({"greedy", "majority"})
 _OF_THE_REWARD = frozenset({"reward", "choose"})
 
@@ -14,7 +16,7 @@ def task_settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
     the embedded checkpoints that were made for them (`defaults` in a task's YAML).
 
     Nothing if any layer names a policy, or if the tasks do not all bring the same ones. A strategy that takes no
-    reward model gets none. UserError for an unknown task.
+    reward model gets none, nor does any where the reward model given is "none". UserError for an unknown task.
     """
     from rstar_eval.tasks import task_spec
 
@@ -27,5 +29,5 @@ def task_settings(*layers: Mapping[str, Any]) -> dict[str, Any]:
     found = [task_spec(str(name)).defaults for name in names]
     if any(one != found[0] for one in found):
         return {}
-    bare = given.get("strategy") in _WITHOUT_REWARD
+    bare = given.get("strategy") in _WITHOUT_REWARD or given.get("reward") == NO_REWARD
     return {key: value for key, value in found[0].items() if not (bare and key in _OF_THE_REWARD)}

@@ -27,7 +27,9 @@ from rstar_eval.progress import Progress
 from rstar_eval.report import write_reports
 from rstar_eval.runner import Runner, Stopped, TaskRun, Unfinished, run_folder_name
 from rstar_eval.serial import to_data
+from rstar_eval.solver.backends.spec import parse_policy_spec
 from rstar_eval.solver.executor.levels import as_level
+from rstar_eval.solver.reward.spec import parse_reward_spec
 from rstar_eval.solving import signals_set
 from rstar_eval.store import MANIFEST, SCHEMA, RunStore, read_manifest
 from rstar_eval.summary import RunSummary, TaskSummary, summarise
@@ -130,6 +132,9 @@ def prepare(config: RunConfig, output: Path | None) -> Job:
 
 
 def _job(config: RunConfig, tasks: Sequence[TaskRun], data: Mapping[str, Any], output: Path | None) -> Job:
+    parse_policy_spec(config.policy)  # names that are wrong are refused before anything starts
+    if config.reward is not None:
+        parse_reward_spec(config.reward)
     job = Job(config, tuple(tasks), data, output or Path())
     if output is None:
         digest = config_hash({**job.settings, "data": _hashes(data)})

@@ -92,27 +92,34 @@ def _mini() -> EvolveConfig:
     """
     # Temperature and nucleus are wide open: a right reading of a rare trap is a sample in sixty.
     search = SearchConfig(
-        rollouts=8, candidates=8, max_depth=8, max_step_tokens=48, max_block_tokens=160, temperature=1.0, top_p=1.0
+        rollouts=10,
+        trees=2,
+        candidates=8,
+        max_depth=8,
+        max_step_tokens=48,
+        max_block_tokens=160,
+        temperature=1.0,
+        top_p=1.0,
     )
     guided = RoundPlan(search, guided=True)
-    more = replace(search, rollouts=24, trees=2, temperature=1.1)
+    more = replace(search, rollouts=24, trees=4, temperature=1.1)
     pretrain = training_preset(
         "mini", "sft", learning_rate=6e-3, epochs=1, batch_tokens=1400, save_steps=200, max_length=512
     )
     return EvolveConfig(
         name="mini",
-        pool={"1": 1200, "2": 340, "3": 200, "4": 80, "5": 80, "chain": 120},
+        pool={"1": 500, "drill": 600, "2": 700, "3": 500, "4": 100, "5": 100, "chain": 100},
         demonstrations=30_000,
         plans=(RoundPlan(search), RoundPlan(search), guided, replace(guided, more=more)),
         data=MINI_DATA,
         pretrain=(pretrain,),
-        sft=training_preset("mini", "sft", max_length=512),
+        sft=training_preset("mini", "sft", optimizer="adamw", learning_rate=1e-3, epochs=8, max_length=512),
         ppm=training_preset("mini", "ppm", max_steps=400, held_out=0.1, max_length=512),
         pqm=training_preset("mini", "pqm", max_steps=1000, held_out=0.1, max_length=512),
         orm=training_preset("mini", "orm", max_steps=1000, held_out=0.1, max_length=512),
         policy_options="?format=rstar&threads=1&parallel=64",
         reward_options="?threads=1",
-        system2=replace(search, choose="share_weighted"),
+        system2=replace(search, rollouts=8, trees=1, choose="share_weighted"),
         greedy_limit=400,
         system2_limit=150,
     )

@@ -27,12 +27,15 @@ class Author:
 
     misread: chance that a trap of a tier is fallen for. slip: chance that a step without a trap goes wrong (another
     number, or plus for minus). levels: share of each level among the demonstrations; `chain` has long problems
-    without rare traps: from them the base learns to follow many sentences.
+    without rare traps (from them the base learns to follow many sentences), `drill` single rare traps (without them
+    the base never samples the right reading of the rarest kinds, and no search can find what is never sampled).
     """
 
-    misread: Mapping[Tier, float] = field(default_factory=lambda: {"A": 0.63, "B": 0.9, "C": 0.95})
+    misread: Mapping[Tier, float] = field(default_factory=lambda: {"A": 0.63, "B": 0.85, "C": 0.8})
     slip: float = 0.04
-    levels: Mapping[str, float] = field(default_factory=lambda: {"1": 0.15, "2": 0.2, "3": 0.25, "chain": 0.4})
+    levels: Mapping[str, float] = field(
+        default_factory=lambda: {"1": 0.1, "2": 0.2, "3": 0.2, "drill": 0.1, "chain": 0.4}
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 Difficulty is the number of composed operations: level 1 has one, level 2 two, level 3 three, level 4 three with the
 weights of the rare traps tripled, level 5 four. `aime` has five or six with rare traps as in level 4 and answers from
-0 to 999; `olympiad` four or five and then a fraction; `chain` three to six without rare traps, for training only. A
-problem is a pure function of (version, split, level, seed, place), so that a longer list begins with the shorter one,
-and answers come from computing the plan.
+0 to 999; `olympiad` four or five and then a fraction; for training only, `chain` has three to six without rare traps
+and `drill` one that is a rare trap. A problem is a pure function of (version, split, level, seed, place), so that a
+longer list begins with the shorter one, and answers come from computing the plan.
 
 Splits are disjoint by construction: the first sentence (who has how many of what) belongs to one split only, by its
 checksum. `tests/tasks` checks it on the texts as well.
@@ -63,6 +63,7 @@ class LevelSpec:
 _COMMON: dict[Tier, float] = {"plain": 0.35, "A": 0.35, "B": 0.18, "C": 0.12}
 _RARE: dict[Tier, float] = {"plain": 0.35, "A": 0.35, "B": 0.54, "C": 0.36}  # B and C three times
 _EASY: dict[Tier, float] = {"plain": 0.6, "A": 0.4, "B": 0.0, "C": 0.0}
+_TRAPS: dict[Tier, float] = {"plain": 0.0, "A": 0.0, "B": 0.5, "C": 0.5}
 
 LEVELS: dict[str, LevelSpec] = {
     "1": LevelSpec((1, 1), _COMMON, 0.0, 0.0),
@@ -73,8 +74,10 @@ LEVELS: dict[str, LevelSpec] = {
     "aime": LevelSpec((5, 6), _RARE, 0.6, 0.25),
     "olympiad": LevelSpec((5, 6), _RARE, 0.6, 1.0, FRACTIONS),
     "chain": LevelSpec((3, 6), _EASY, 0.6, 0.25),
+    "drill": LevelSpec((1, 1), _TRAPS, 0.0, 0.0),
 }
-"""The levels of mini_math, the families of the other mini tasks, and `chain` (long, easily read) for training."""
+"""The levels of mini_math, the families of the other mini tasks, and for training `chain` (long, easily read) and
+`drill` (one rare trap)."""
 
 
 def generate(split: Split, level: int | str, n: int, seed: int) -> tuple[MiniItem, ...]:

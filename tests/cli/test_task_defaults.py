@@ -36,6 +36,7 @@ def own(tmp_path: Path) -> dict[str, str]:
         ("a", {"policy": "smollm2"}, {}),
         ("a", {"strategy": "beam", "rollouts": 4}, OWN),
         ("a", {"strategy": "greedy"}, {"policy": OWN["policy"], "max_step_tokens": 48}),
+        ("a", {"reward": "none"}, {"policy": OWN["policy"], "max_step_tokens": 48}),
         ("a", {"strategy": "majority"}, {"policy": OWN["policy"], "max_step_tokens": 48}),
     ],
 )
@@ -51,6 +52,12 @@ def test_what_the_user_gives_wins(own: dict[str, str]) -> None:
     layers = ({"max_step_tokens": 20}, {"tasks": own["a"], "reward": "orm:x"})
     config = build_config(task_settings(*layers), *layers)
     assert (config.policy, config.reward, config.search.max_step_tokens) == (OWN["policy"], "orm:x", 20)
+
+
+def test_no_reward_model_is_a_choice(own: dict[str, str]) -> None:
+    layers = ({"tasks": own["a"]}, {"reward": "none"})
+    config = build_config(task_settings(*layers), *layers)
+    assert (config.policy, config.reward, config.search.choose) == (OWN["policy"], None, "auto")
 
 
 def test_no_task_and_an_unknown_one() -> None:
