@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rstar_eval.errors import UserError
 from rstar_eval.problem import Problem
-from rstar_eval.tasks import sources, wheel
+from rstar_eval.tasks import gym, sources, wheel
 from rstar_eval.tasks.mini import fixed_problems
 from rstar_eval.tasks.records import read_records, to_problems
 from rstar_eval.tasks.registry import task_spec
@@ -57,6 +57,11 @@ def load_task(
         source = f"{spec.generator.version} {spec.generator.family} seed {spec.generator.seed}"
         _check_size(spec, problems, "the generator")
         return LoadedTask(spec, problems, {"kind": "generated", "source": source, "sha256": digest})
+    if spec.gym is not None:
+        problems, digest = gym.gym_problems(spec.name, spec.gym)
+        _check_size(spec, problems, gym.PACKAGE)
+        source = f"{gym.PACKAGE} {spec.gym.release} seed {spec.gym.seed}"
+        return LoadedTask(spec, problems, {"kind": "generated", "source": source, "sha256": digest})
     content = _own_file(spec) if spec.origin else _benchmark(spec, data_dir, cache_dir, download)
     where = str(spec.file)
     problems = to_problems(spec.name, read_records(content.data, where), spec.fields, where)
@@ -78,6 +83,8 @@ def task_status(
     spec = task_spec(name)
     if spec.generator is not None:
         return TaskStatus("generated")
+    if spec.gym is not None:
+        return TaskStatus("generated") if gym.installed() else None
     if spec.origin is not None:
         path = Path(spec.origin) / str(spec.file)
         return TaskStatus("file", path) if path.is_file() else None

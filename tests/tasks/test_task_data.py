@@ -14,7 +14,7 @@ from rstar_eval.problem import Problem
 from rstar_eval.tasks import TASKS, load_task, show_examples, task_spec
 from rstar_eval.tasks.spec import TaskSpec
 
-FILES = sorted(name for name in TASKS if task_spec(name).generator is None)
+FILES = sorted(name for name in TASKS if task_spec(name).file)
 
 
 @pytest.fixture

@@ -30,7 +30,9 @@ GOOD = "file: own.jsonl\n"
 
 
 def test_all_benchmarks_and_mini_tasks_are_registered() -> None:
-    assert set(BENCHMARKS) | {"mini_math", "mini_aime", "mini_olympiad", "mini_validation"} == set(TASKS)
+    assert set(BENCHMARKS) | {"mini_math", "mini_aime", "mini_olympiad", "mini_validation", "reasoning_gym"} == set(
+        TASKS
+    )
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))
@@ -41,7 +43,7 @@ def test_spec_is_named_as_its_file_and_says_what_it_must(name: str) -> None:
     assert spec.licence
     assert spec.citation
     assert spec.origin is None
-    assert (spec.url is None) == (spec.generator is not None)
+    assert (spec.url is None) == (spec.generator is not None or spec.gym is not None)
 
 
 @pytest.mark.parametrize(("name", "size"), sorted(BENCHMARKS.items()))
@@ -63,7 +65,7 @@ def test_benchmark_names_its_pinned_source(name: str, size: int) -> None:
         ("- a\n- b\n", ["mapping", "list"]),
         ("", ["mapping", "NoneType"]),
         ("file: a.json\nfilee: b\n", ["unknown key 'filee'", "did you mean file?"]),
-        ("title: x\n", ["file", "neither"]),
+        ("title: x\n", ["file", "none of file"]),
         (GOOD + "answer_kind: integers\n", ["answer_kind", "'integers'", "integer"]),
         (GOOD + "size: many\n", ["size", "'many'", "integer"]),
         (GOOD + "size: -3\n", ["size", "-3", "positive"]),
