@@ -51,6 +51,7 @@ JOBS: dict[str, list[list[str]]] = {
         ["inspect", "eval", "rstar_eval/mini_math", "--solver", "rstar_eval/search", "-S", "policy=scripted", "-S",
          "rollouts=2", "--model", "none/none", "--limit", "2", "--display", "none"],
     ],
+    "gym": [["rstar-eval", "tasks", "show", "reasoning_gym", "--n", "1"]],
     "track": [[*MINI, "--policy", "scripted", "--rollouts", "2", "--track", "mlflow:sqlite:///m.db"]],
     "docs": [["python", "-c", "import mkdocs, mkdocstrings, nbclient, ipykernel"]],
     "browser": [["python", "-c", "import playwright"]],
