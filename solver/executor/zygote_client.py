@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 import struct
@@ -21,7 +22,11 @@ from rstar_eval.solver.executor.frames import MAX_FRAME, is_hello
 from rstar_eval.solver.executor.levels import Layer, Level, Limits
 from rstar_eval.solver.executor.worker_client import CagedWorker
 
+log = logging.getLogger(__name__)
+
 START_SECONDS = 300.0
+STARTS = 3
+"""How often a zygote is started that ends at once and without a word."""
 HELLO_SECONDS = 120.0
 FORK_SECONDS = 30.0
 _BOOT = "import sys; sys.path.insert(0, {folder!r}); from cage import zygote; sys.path.pop(0); zygote.main()"
@@ -231,7 +236,8 @@ def _settle(future: asyncio.Future[None]) -> None:
 async def start_zygote(
     level: Level, limits: Limits, *, bare: bool = False, observe: bool = False, idle_bytes: int = 256 << 20
 ) -> ZygoteClient:
-    """Start a zygote at exactly `level` and return it when every layer has been verified.
+    """Start a zygote at exactly `level` and return it when every layer has been verified. One that is killed from
+    outside while it starts (it ends without a word) is started again, STARTS times in all.
 
     A worker that holds more than `idle_bytes` above the zygote's own memory is not kept idle. `observe` has denied
     system calls counted (see `ZygoteClient.denied`). `bare` leaves out packages and warm-up: enough to learn whether
@@ -239,6 +245,21 @@ async def start_zygote(
     """
     if sys.platform != "linux":
         raise CageError(level, "seccomp", f"{sys.platform} has no such layer", ())
+    for left in reversed(range(STARTS)):
+        try:
+            return await _start_once(level, limits, bare, observe, idle_bytes)
+        except _Silent:
+            if not left:
+                raise
+            log.warning("the executor's zygote ended while it started; starting another one")
+    raise AssertionError("STARTS is at least 1")
+
+
+class _Silent(BackendError):
+    """A zygote ended while it started, and neither it nor its interpreter said why."""
+
+
+async def _start_once(level: Level, limits: Limits, bare: bool, observe: bool, idle_bytes: int) -> ZygoteClient:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     folders, sites = ([], []) if bare else levels.package_folders()
     settings = {
@@ -254,10 +275,12 @@ async def start_zygote(
         try:
             await loop.sock_sendall(ours, json.dumps(settings).encode())
             data = await asyncio.wait_for(loop.sock_recv(ours, MAX_FRAME), START_SECONDS)
-        except (OSError, TimeoutError) as error:
-            data, reason = b"", str(error) or f"no answer within {START_SECONDS:.0f} s"
+        except TimeoutError:
+            data, reason, ended = b"", f"no answer within {START_SECONDS:.0f} s", False
+        except OSError as error:  # it ended before it was asked
+            data, reason, ended = b"", str(error), True
         else:
-            reason = "it ended without a word"
+            reason, ended = "it ended without a word", True
         message = json.loads(data) if data else {}
         if message.get("ready") is True:
             client = ZygoteClient(process, ours, message, idle_bytes)
@@ -275,7 +298,7 @@ async def start_zygote(
             raise CageError(level, fatal["layer"], fatal["detail"], took)
         errors.seek(0)
         tail = errors.read()[-400:].decode(errors="replace")
-        raise BackendError(f"the executor's zygote did not start: {reason} {tail}")
+        raise (_Silent if ended and not tail else BackendError)(f"the executor's zygote did not start: {reason} {tail}")
 
 
 def _spawn(boot: str, channel: socket.socket, errors: Any) -> subprocess.Popen[bytes]:

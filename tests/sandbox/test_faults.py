@@ -279,3 +279,27 @@ def test_five_hundred_starts_none_of_them_open(level: str, loop: asyncio.Abstrac
     assert set(results) <= {"held", "refused", "killed"}
     assert results.count("held") == 400
     assert until_gone(others) == set()
+
+
+@pytest.mark.parametrize("killed", [1, 2, 3])
+def test_a_zygote_that_is_killed_while_it_starts_is_started_again(
+    killed: int, level: str, loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, spawn, made = set(zygotes()), zygote_client._spawn, []
+
+    def spawn_and_kill(*given: Any) -> subprocess.Popen[bytes]:
+        process = spawn(*given)
+        made.append(process)
+        if len(made) <= killed:
+            process.kill()
+        return process
+
+    monkeypatch.setattr(zygote_client, "_spawn", spawn_and_kill)
+    start = start_zygote(level, Limits(), bare=True)  # type: ignore[arg-type]
+    if killed < zygote_client.STARTS:
+        do(loop, do(loop, start).close())
+    else:
+        with pytest.raises(BackendError, match="the executor's zygote did not start"):
+            do(loop, start)
+    assert len(made) == min(killed + 1, zygote_client.STARTS)
+    assert not until_gone(before)
