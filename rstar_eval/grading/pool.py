@@ -27,7 +27,7 @@ from rstar_eval.errors import UserError
 from rstar_eval.grading.types import Outcome
 
 _START_SECONDS = 120.0
-_TRIES = 3
+_TRIES, _STARTS = 3, 5
 _WALL = 4.0  # wall-clock seconds that a second of the clock may take
 _BOOT = (
     "import sys; sys.path[:0] = {paths!r}; sys.argv = ['worker', {memory!r}]; "
@@ -182,23 +182,26 @@ class GraderPool:
         Never raises for what the pair does: time, memory, a crash give outcome `grader_error` with rule `timeout`,
         `memory`, `crash`, `exception` or `recursion`. A worker that is killed from outside (SIGKILL, which no pair can
         send itself: the kernel's or an operator's) is no verdict on the pair, which is tried again, three times in
-        all. RuntimeError if the pool is closed.
+        all; workers that end while they start are replaced four times. RuntimeError if the pool is closed.
         """
         limit = self.seconds if seconds is None else seconds
+        began, starts, tries = time.perf_counter(), 0, 0
         with self._slots:
-            for left in reversed(range(_TRIES)):
-                reply = self._try(method, gold, pred, limit, last=left == 0)
+            while True:
+                try:
+                    worker = self._take()
+                except WorkerGone as gone:  # as it started, so that the pair has no part in it
+                    starts += 1
+                    if starts == _STARTS:
+                        return Reply("grader_error", "crash", str(gone), (time.perf_counter() - began) * 1000)
+                    continue
+                tries += 1
+                reply = self._try(worker, method, gold, pred, limit, last=tries == _TRIES)
                 if reply is not None:
                     return reply
-        raise AssertionError("the last try always has a reply")
 
-    def _try(self, method: str, gold: str, pred: str, limit: float, *, last: bool) -> Reply | None:
-        """Run one pair once; None if the worker was killed from outside, and this is not the `last` try."""
-        start = time.perf_counter()
-        try:
-            worker = self._take()
-        except WorkerGone as gone:  # as it started, so that the pair has no part in it
-            return Reply("grader_error", "crash", str(gone), (time.perf_counter() - start) * 1000) if last else None
+    def _try(self, worker: _Worker, method: str, gold: str, pred: str, limit: float, *, last: bool) -> Reply | None:
+        """Run one pair in `worker`; None if it was killed from outside, and this is not the `last` try."""
         start = time.perf_counter()
         try:
             worker.send({"method": method, "gold": gold, "pred": pred, "seconds": _WALL * limit})

@@ -15,6 +15,7 @@ import pytest
 
 from rstar_eval.errors import UserError
 from rstar_eval.grading import GraderPool, grade
+from rstar_eval.grading.pool import _Worker
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,27 @@ def test_a_pair_whose_worker_is_killed_from_outside_is_tried_again(pool: GraderP
     assert not thread.is_alive()
     assert (reply.outcome, reply.rule) == ("grader_error", rule)
     assert_works(pool)
+
+
+@pytest.mark.parametrize(("times", "outcome"), [(4, "correct"), (5, "grader_error")])
+def test_workers_that_are_killed_while_they_start_are_replaced(
+    times: int, outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the fault campaign: three in a row made a grader error of the pair, which had no part in it."""
+    started = []
+    ready = _Worker.wait_ready
+
+    def killed_at_once(worker: _Worker) -> None:
+        started.append(worker)
+        if len(started) <= times:
+            worker.process.kill()
+        ready(worker)
+
+    monkeypatch.setattr(_Worker, "wait_ready", killed_at_once)
+    with GraderPool(workers=1) as pool:
+        reply = pool.run("math_verify", "2", "2.0")
+    assert reply.outcome == outcome
+    assert len(started) == 5
 
 
 def test_threads_and_asyncio_share_a_pool(pool: GraderPool) -> None:
