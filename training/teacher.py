@@ -1,9 +1,9 @@
 """The bootstrap author: scripted solutions of easy problems, with the mistakes of a pupil who was never corrected.
 
-A reader who falls for a trap falls for it again: the wrong plan is what the author prefers, the more so the rarer the
-trap. A policy trained on this is right on a minority of the problems, and its samples hold right steps that a search
-can find. (Random mistakes would not do: greedy decoding removes them.) How often each tier is misread is a design
-choice; it sets how much the rounds of self-evolution can gain.
+A reader who falls for a trap falls for it again: the wrong plan is what the author prefers, most of all in rare traps.
+A policy trained on this is right on a minority of the problems, and its samples hold right steps that a search can
+find. (Random mistakes would not do: greedy decoding removes them.) How often each tier is misread is a design choice;
+it sets how much the rounds of self-evolution can gain.
 
 The author reads plans, and with them answers: it belongs to training, before the first round, and to nothing else.
 """
