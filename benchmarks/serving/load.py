@@ -34,6 +34,7 @@ KEY = "load-test"
 class Counts:
     seconds: list[float] = field(default_factory=list)
     gone: int = 0
+    again: int = 0
     failed: list[str] = field(default_factory=list)
 
 
@@ -52,8 +53,11 @@ def start(policy: str, port: int, concurrency: int) -> tuple[subprocess.Popen[st
     raise SystemExit("the server did not start")
 
 
-async def ask(client: openai.AsyncOpenAI, place: int, model: str, gone: float, counts: Counts) -> None:
-    """One question, its answer or the client's leave."""
+async def ask(
+    client: openai.AsyncOpenAI, place: int, model: str, gone: float, counts: Counts, again: bool = False
+) -> None:
+    """One question, its answer or the client's leave. The package does not repeat a stream that breaks off after it
+    has begun (the server was killed): then the question is asked `again`, once."""
     chance = random.Random(place)
     leaves, stream = chance.random() < gone, chance.random() < 0.5
     messages = [{"role": "user", "content": f"What is {place} + {chance.randrange(1000)}?"}]
@@ -76,6 +80,12 @@ async def ask(client: openai.AsyncOpenAI, place: int, model: str, gone: float, c
         if not text:
             raise ValueError("an empty answer")
         counts.seconds.append(time.monotonic() - began)
+    except (openai.APIConnectionError, httpx.RemoteProtocolError, httpx.ReadError) as error:
+        if stream and not again:
+            counts.again += 1
+            await ask(client, place, model, 0.0, counts, again=True)
+            return
+        counts.failed.append(f"{type(error).__name__}: {error}"[:200])
     except (openai.OpenAIError, httpx.HTTPError, ValueError) as error:
         counts.failed.append(f"{type(error).__name__}: {error}"[:200])
 
@@ -124,7 +134,10 @@ def main() -> int:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
     quartiles = [round(one, 2) for one in statistics.quantiles(counts.seconds, n=4)]
-    print(f"{len(counts.seconds)} answered, {counts.gone} went away, {len(counts.failed)} failed, in {seconds:.1f} s")
+    print(
+        f"{len(counts.seconds)} answered, {counts.gone} went away, {len(counts.failed)} failed, "
+        f"{counts.again} streams broke off and were asked again, in {seconds:.1f} s"
+    )
     print(f"{len(counts.seconds) / seconds:.1f} answers/s; latency quartiles {quartiles} s; health {health}")
     print(*(line for line in metrics.splitlines() if line.startswith("rstar_requests_total")), sep="\n")
     print(*counts.failed[:5], sep="\n")
