@@ -17,6 +17,7 @@ from typing import Any
 
 from rstar_eval.errors import BackendError
 from rstar_eval.solver.executor import StepExecutor, start_executor
+from rstar_eval.solver.executor.cage.analysis import analyse
 from rstar_eval.solver.protocols import ManySession
 from rstar_eval.solver.types import StepRun
 
@@ -135,6 +136,7 @@ class RemoteSession:
         self._moves = 0
         self._steps: list[tuple[int | None, str]] = []
         self._numbers: dict[tuple[int | None, int], int] = {}  # (move, node there) -> node here
+        self._equal: dict[tuple[int | None, Any], int] = {}  # (parent, syntax tree) -> node here
         self._there: dict[int, int] = {}
         self._moving = asyncio.Lock()
 
@@ -184,8 +186,11 @@ class RemoteSession:
         """Return the run with our own number of its node; an equal step that ran before has the node that it had."""
         key = (move, run.node)
         if key not in self._numbers:
-            self._steps.append((parent, code))
-            self._numbers[key] = len(self._steps) - 1
+            equal = (parent, analyse(code).key)  # it may have run before a move, and be new where it runs now
+            if equal not in self._equal:
+                self._steps.append((parent, code))
+                self._equal[equal] = len(self._steps) - 1
+            self._numbers[key] = self._equal[equal]
         number = self._numbers[key]
         if move == self._moves:
             self._there[number] = run.node
