@@ -85,12 +85,12 @@ class EvolveConfig:
 
 
 def _mini() -> EvolveConfig:
-    """The miniature: 2020 generated problems, a model of 0.6 million parameters, two CPU cores.
+    """The miniature: 2600 generated problems, a model of 0.6 million parameters, two CPU cores.
 
     Problems of one step are where a rare trap is cheapest to find; the long ones keep a policy from forgetting, while
     it learns the traps, how to follow a chain.
     """
-    # Temperature and nucleus are wide open: a right reading of a rare trap is a sample in sixty.
+    # Temperature and nucleus are wide open: a right reading of a rare trap is one sample in ten or twenty.
     search = SearchConfig(
         rollouts=10,
         trees=2,
