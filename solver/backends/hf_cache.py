@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from rstar_eval.solver.backends.hf_forward import plain_forward
+
 T = TypeVar("T")
 
 ATTENTION = "rstar_eval_slots"
@@ -28,8 +30,14 @@ class Slots:
         self._model = model
         self._most_rows = most_rows
         self._cache, self._layers = _slot_cache(model)
+        self._plain = plain_forward(model, _attend)
         self._rows = 0
         self._columns = 0
+
+    @property
+    def plain(self) -> bool:
+        """Whether the model is computed by hf_forward instead of transformers' own code."""
+        return self._plain is not None
 
     def forward(self, tokens: Any, starts: Any, keep: Any, width: int) -> Any:
         """Run the model on the next tokens of the first sequences and return logits (rows x kept places x vocabulary).
@@ -44,15 +52,20 @@ class Slots:
             positions = positions + torch.arange(tokens.shape[1], device=tokens.device)
         width = rounded(width)
         hidden = torch.arange(width, device=tokens.device) > positions[:, :, None]
-        return self.run(tokens, positions, positions, hidden, logits_to_keep=keep).logits
+        return self._run(tokens, positions, positions, hidden, keep)
 
-    def run(self, tokens: Any, positions: Any, columns: Any, hidden: Any, **options: Any) -> Any:
-        """Run the model on new tokens of the first slots and return its output.
+    def states(self, tokens: Any, positions: Any, columns: Any, hidden: Any) -> Any:
+        """Run a model without a head on new tokens of the first slots and return their last hidden states (rows x new
+        tokens x hidden size).
 
         tokens, positions, columns (each rows x new tokens, or one row for all): the tokens, their positions in their
         sequences, and where in the slots their keys and values are written. hidden (rows x new tokens x columns in
         use): what each token must not see.
         """
+        return self._run(tokens, positions, columns, hidden, None)
+
+    def _run(self, tokens: Any, positions: Any, columns: Any, hidden: Any, keep: Any) -> Any:
+        """Return the logits at the places `keep`; the hidden states if it is None."""
         import torch
 
         model, (rows, _, width) = self._model, hidden.shape
@@ -62,14 +75,20 @@ class Slots:
             layer.place(index, columns, rows, width)
         mask = torch.zeros(hidden.shape, dtype=model.dtype, device=tokens.device)
         mask.masked_fill_(hidden, torch.finfo(model.dtype).min)
-        return model(
+        if self._plain is not None:
+            states = self._plain(tokens, positions, mask[:, None], self._layers)
+            if keep is None:
+                return states
+            return model.lm_head(states[:, -keep:] if isinstance(keep, int) else states[:, keep])
+        output = model(
             input_ids=tokens,
             attention_mask=mask[:, None],
             position_ids=positions,
             past_key_values=self._cache,
             use_cache=True,
-            **options,
+            **({} if keep is None else {"logits_to_keep": keep}),
         )
+        return output.last_hidden_state if keep is None else output.logits
 
     def reserve(self, rows: int, columns: int) -> None:
         """Make room for at least `rows` sequences of `columns` tokens; what is stored stays."""

@@ -188,7 +188,7 @@ class HFScoreEngine:
             if one.length:
                 self._slots.put(i, 1, [(keys[:, : one.length], values[:, : one.length]) for keys, values in one.cache])
         positions = fresh([row.positions for row in rows], 0)
-        hidden = self._slots.run(tokens, positions, columns, ~seen).last_hidden_state
+        hidden = self._slots.states(tokens, positions, columns, ~seen)
         where = self._where(rows, known)
         at = torch.tensor([(i, state, place) for i, state, place in where], dtype=torch.long, device=device)
         at = at.reshape(-1, 3)
