@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -22,7 +23,8 @@ Values = Mapping[int, Mapping[str, float]]
 class Difference:
     """Measured minus measured, on the same problems and seeds: the mean over problems of the mean over seeds, its
     standard error and 95 % bootstrap interval (problems drawn again), the two-sided sign-flip p-value, and the same
-    adjusted for the tests made together (Holm)."""
+    adjusted for the tests made together (Holm). Not paired (no problem in common): normal interval, Welch's p-value, n
+    of the smaller side."""
 
     against: str
     n: int
@@ -31,6 +33,7 @@ class Difference:
     interval: tuple[float, float]
     p: float
     p_holm: float | None = None
+    paired: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,8 @@ def interval_of(values: Values, *, share: bool) -> tuple[float, float]:
 
 
 def difference_of(new: Values, old: Values, against: str) -> Difference | None:
-    """Return the paired difference new - old over the problems and seeds that both have; None without any."""
+    """Return the paired difference new - old over the problems and seeds that both have. Without any: that of the means
+    of independent samples (rounds with problems of their own); None if a side has fewer than two problems."""
     seeds = [seed for seed in new if seed in old]
     pairs: dict[str, list[float]] = {}
     for seed in seeds:
@@ -87,12 +91,25 @@ def difference_of(new: Values, old: Values, against: str) -> Difference | None:
                 pairs.setdefault(problem, []).append(value - old[seed][problem])
     each = [math.fsum(found) / len(found) for found in pairs.values()]
     if not each:
-        return None
+        return _unpaired(list(problem_means(new).values()), list(problem_means(old).values()), against)
     n, mean = len(each), math.fsum(each) / len(each)
     variance = math.fsum((one - mean) ** 2 for one in each) / (n - 1) if n > 1 else 0.0
     return Difference(
         against, n, mean, math.sqrt(variance / n), clustered_bootstrap(each, draws=DRAWS), sign_flip(each)
     )  # fmt: skip
+
+
+def _unpaired(new: Sequence[float], old: Sequence[float], against: str) -> Difference | None:
+    """Return the difference of two means with its normal interval, and Welch's p-value."""
+    from scipy.stats import ttest_ind
+
+    if min(len(new), len(old)) < 2:
+        return None
+    mean = statistics.fmean(new) - statistics.fmean(old)
+    error = math.sqrt(statistics.variance(new) / len(new) + statistics.variance(old) / len(old))
+    p = float(ttest_ind(new, old, equal_var=False).pvalue) if error else 1.0
+    interval = (mean - 1.96 * error, mean + 1.96 * error)
+    return Difference(against, min(len(new), len(old)), mean, error, interval, p, paired=False)
 
 
 def sign_flip(differences: Sequence[float], *, draws: int = DRAWS, seed: int = 0) -> float:

@@ -11,6 +11,7 @@ from rstar_eval.errors import UserError
 from rstar_eval.serial import from_data
 from rstar_eval.training.evolve_config import EvolveConfig
 from rstar_eval.training.evolve_figures import read_runs, round_figures, solved
+from rstar_eval.training.evolve_pool import drawn_for
 from rstar_eval.training.evolve_worker import read_problems
 
 
@@ -47,15 +48,17 @@ class Evolution:
         return self.folder / f"round{number}" / "policy" if number else self.base
 
     def solved(self) -> list[dict[str, Any]]:
-        """Return of each problem of the pool its id, level and the first round that solved it (None: none did)."""
+        """Return of each problem its id, level, the only round that searches it (drawn_for; None: every one does) and
+        the first round that solved it (None: none did)."""
         first: dict[str, int] = {}
         for number in range(self.last, 0, -1):
             for name in ("search", "more"):
                 stores = sorted((self.folder / f"round{number}" / name).glob("shard*"))
                 first |= {key: number for key, hit in solved(read_runs(stores)).items() if hit}
+        pool = read_problems(self.folder / "pool.jsonl")
         return [
-            {"problem": one.id, "level": one.level or "", "round": first.get(one.id)}
-            for one in read_problems(self.folder / "pool.jsonl")
+            {"problem": one.id, "level": one.level or "", "drawn_for": drawn, "round": first.get(one.id)}
+            for one, drawn in zip(pool, drawn_for(pool, self.config), strict=True)
         ]
 
     def figures(self) -> list[dict[str, Any]]:

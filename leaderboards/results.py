@@ -26,14 +26,15 @@ EVOLUTION = "evolution" + SUFFIX
 @dataclass(frozen=True, slots=True)
 class StoredEvolution:
     """An evolution as it is stored. last: its last round; final: the round whose policy stands at its end. figures:
-    what it measured itself, by round. pool: by problem its level and the first round that solved it (None: none)."""
+    what it measured itself, by round. pool: by problem its level, the only round that searched it (None: every one did)
+    and the first round that solved it (None: none)."""
 
     seed: int
     last: int
     final: int
     settings: Mapping[str, Any]
     figures: list[dict[str, Any]]
-    pool: Mapping[str, tuple[str, int | None]]
+    pool: Mapping[str, tuple[str, int | None, int | None]]
 
 
 def write_evolution(folder: Path, evolution: Evolution) -> None:
@@ -52,7 +53,7 @@ def read_stored_evolution(path: Path) -> StoredEvolution:
     if not lines or lines[0].get("schema") != 1 or lines[0].get("kind") != "evolution":
         raise UserError(f"{str(path)!r} is no stored evolution (schema 1)", "make it with rstar-eval reproduce")
     head = lines[0]
-    pool = {one["problem"]: (one["level"], one["round"]) for one in lines[1:]}
+    pool = {one["problem"]: (one["level"], one["drawn_for"], one["round"]) for one in lines[1:]}
     return StoredEvolution(head["seed"], head["last"], head["final"], head["settings"], head["figures"], pool)
 
 

@@ -114,7 +114,7 @@ def _judged(scores: Any, judge: str) -> bool:
 
 
 def _solved(source: Source, levels: str | None, results: Results) -> Measured:
-    """Return of each problem of the pools (of these levels) whether one of the first rounds solved it."""
+    """Return of each problem (of these levels) that the source's round searched whether it or one before solved it."""
     wanted = None if not levels else set(levels.split(","))
     values, runs = {}, []
     for seed, evolution in results.evolutions.items():
@@ -123,8 +123,8 @@ def _solved(source: Source, levels: str | None, results: Results) -> Measured:
             continue
         values[seed] = {
             problem: float(first is not None and first <= number)
-            for problem, (level, first) in evolution.pool.items()
-            if wanted is None or level in wanted
+            for problem, (level, drawn, first) in evolution.pool.items()
+            if (wanted is None or level in wanted) and drawn in (None, number)
         }
         runs.append(f"seed{seed}/evolution")
     if not any(values.values()):

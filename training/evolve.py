@@ -2,10 +2,10 @@
 
     rstar-eval evolve --preset mini --output DIR [--rounds 4] [--seed S]
 
-A round searches every problem of the pool with the current policy (told the outcome of its answers, and guided by the
-last PPM in rounds 3 and 4), turns the trees into data, trains a policy from the base and a PPM, evaluates both on the
-validation task, and keeps the new policy unless it is clearly worse. Every stage is resumable, and finished ones are
-never done again: state.json says which these are.
+A round searches the problems of the pool, and new ones of its own, with the current policy (told the outcome of its
+answers, and guided by the last PPM in rounds 3 and 4), turns the trees into data, trains a policy from the base and a
+PPM, evaluates both on the validation task, and keeps the new policy unless it is clearly worse. Every stage is
+resumable, and finished ones are never done again: state.json says which these are.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from rstar_eval.training.evolve_figures import (
     summary_text,
 )
 from rstar_eval.training.evolve_jobs import Cost, Job, accelerate_launcher, run_jobs
-from rstar_eval.training.evolve_pool import make_pool, pool_trees
+from rstar_eval.training.evolve_pool import make_pool, own_problems, pool_trees
 from rstar_eval.training.evolve_state import EvolveState
 from rstar_eval.training.evolve_worker import write_json
 from rstar_eval.training.train import TrainConfig
@@ -145,7 +145,8 @@ class Evolution:
         if number == 1 and self.config.bootstrap:
             policy = self.config.bootstrap
         folder = self._round(number) / "search"
-        run = self._run(folder, policy, self._guide(number), plan.search, ("search", number), training=True)
+        mine = [problem.id for problem in self._own(number)] if plan.fresh else None
+        run = self._run(folder, policy, self._guide(number), plan.search, ("search", number), training=True, only=mine)
         cost = self._do(self._round(number), "search", [run])
         return self._search_figures([folder], cost)
 
@@ -154,7 +155,7 @@ class Evolution:
         plan = self.config.plan(number)
         assert plan.more is not None, "a stage of rounds with a second search alone"
         found = solved(read_runs(self.shards(self._round(number) / "search")))
-        left = [problem.id for problem in self.pool if not found.get(problem.id)]
+        left = [problem.id for problem in self._own(number) if not found.get(problem.id)]
         folder, policy = self._round(number) / "more", self.config.policy(str(self.policy(number - 1)))
         if not left:
             return {"problems": 0}
@@ -177,10 +178,10 @@ class Evolution:
             row for n in rounds for row in read_rows(self._round(n) / "data" / "pairs.jsonl", "pairs")
         )
         write_rows(folder / "pairs-union.jsonl", list(pairs))
-        so_far: dict[str, bool] = dict.fromkeys((problem.id for problem in self.pool), False)
+        so_far = dict.fromkeys((problem.id for problem in self._own(number)), False)
         for n in rounds:
             for store in self._stores(n):
-                so_far |= {key: True for key, hit in solved(read_runs([store])).items() if hit}
+                so_far |= {key: True for key, hit in solved(read_runs([store])).items() if hit and key in so_far}
         counts = {name: entry["rows"] for name, entry in manifest["data"].items()}
         return {
             "rows": counts, "sha256": {name: entry["sha256"] for name, entry in manifest["data"].items()},
@@ -248,6 +249,10 @@ class Evolution:
         return {kind: _metrics(folder / kind) for kind, _ in kinds} | _cost(cost)
 
     # ---- what stages share
+
+    def _own(self, number: int) -> list[Problem]:
+        """Return the problems that a round searches: those of all rounds, and its plan's own."""
+        return own_problems(self.pool, self.config, number)
 
     def _guide(self, number: int) -> str | None:
         """Return the spec of the PPM that guides a round's search: the last round's, where the plan says so."""

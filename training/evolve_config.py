@@ -21,11 +21,13 @@ PoolSource = Literal["mini", "gsm8k", "math"]
 @dataclass(frozen=True, slots=True)
 class RoundPlan:
     """One round. search: how every problem of the pool is searched. guided: whether the last round's PPM guides it
-    (paper: rounds 3 and 4). more: a second search of what the first left unsolved (paper: round 4; None: none)."""
+    (paper: rounds 3 and 4). more: a second search of what the first left unsolved (paper: round 4; None: none).
+    fresh: how many problems of each level are drawn for this round alone, beside the pool that all rounds search."""
 
     search: SearchConfig
     guided: bool = False
     more: SearchConfig | None = None
+    fresh: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,10 @@ class EvolveConfig:
 
     base: folder of the model that every SFT starts from ("": the mini base is pretrained first). bootstrap: policy spec
     of round 1's search ("": the base itself). source, pool: where the problems come from and how many of each level
-    ("" as the level: of all levels). demonstrations, author: the mini base's corpus; pretrain: its phases, each of
-    so many new demonstrations.
-    plans: one a round; a round beyond the last repeats the last. data, sft, ppm, pqm, orm: data engine and trainers.
+    ("" as the level: of all levels) every round searches; a plan may have problems of its own.
+    demonstrations, author: the mini base's corpus; pretrain: its phases, each of so many new demonstrations.
+    plans: one a round; a round beyond the last repeats the last, its problems included.
+    data, sft, ppm, pqm, orm: data engine and trainers.
     policy_options, reward_options: of the specs `hf:PATH` and `ppm:PATH`. engine: what serves policies.
     task, greedy_limit: what pass@1 is measured on after each round (greedy). system2, system2_limit: the search with
     the PPM and on how many problems; majority takes as many samples.
@@ -85,14 +88,15 @@ class EvolveConfig:
 
 
 def _mini() -> EvolveConfig:
-    """The miniature: 2600 generated problems, a model of 0.6 million parameters, two CPU cores.
+    """The miniature: 1300 generated problems a round, a model of 0.6 million parameters, two CPU cores.
 
-    Problems of one step are where a rare trap is cheapest to find; the long ones keep a policy from forgetting, while
-    it learns the traps, how to follow a chain.
+    Every round has problems of its own: a model this small learns its solutions by heart, and searching what it was
+    trained on teaches neither the policy nor the PPM anything. The first round's are short, since a rare trap is
+    cheapest to find in a problem of one step; the later ones' are those that are still hard.
     """
     # Temperature and nucleus are wide open: a right reading of a rare trap is one sample in ten or twenty.
     search = SearchConfig(
-        rollouts=10,
+        rollouts=8,
         trees=2,
         candidates=8,
         max_depth=8,
@@ -101,20 +105,25 @@ def _mini() -> EvolveConfig:
         temperature=1.0,
         top_p=1.0,
     )
-    guided = RoundPlan(search, guided=True)
+    easy = {"1": 150, "drill": 450, "2": 350, "3": 200, "4": 30, "5": 30, "chain": 90}
+    hard = {"1": 40, "drill": 60, "2": 300, "3": 400, "4": 225, "5": 225, "chain": 50}
     more = replace(search, rollouts=24, trees=4, temperature=1.1)
     pretrain = training_preset(
         "mini", "sft", learning_rate=6e-3, epochs=1, batch_tokens=1400, save_steps=200, max_length=512
     )
     return EvolveConfig(
         name="mini",
-        pool={"1": 500, "drill": 600, "2": 700, "3": 500, "4": 100, "5": 100, "chain": 100},
         demonstrations=30_000,
-        plans=(RoundPlan(search), RoundPlan(search), guided, replace(guided, more=more)),
+        plans=(
+            RoundPlan(search, fresh=easy),
+            RoundPlan(search, fresh=hard),
+            RoundPlan(search, guided=True, fresh=hard),
+            RoundPlan(search, guided=True, more=more, fresh=hard),
+        ),
         data=MINI_DATA,
         pretrain=(pretrain,),
-        sft=training_preset("mini", "sft", optimizer="adamw", learning_rate=1e-3, epochs=8, max_length=512),
-        ppm=training_preset("mini", "ppm", max_steps=400, held_out=0.1, max_length=512),
+        sft=training_preset("mini", "sft", optimizer="adamw", learning_rate=1e-3, epochs=4, max_length=512),
+        ppm=training_preset("mini", "ppm", max_steps=800, held_out=0.1, max_length=512),
         pqm=training_preset("mini", "pqm", max_steps=1000, held_out=0.1, max_length=512),
         orm=training_preset("mini", "orm", max_steps=1000, held_out=0.1, max_length=512),
         policy_options="?format=rstar&threads=1&parallel=64",
@@ -175,7 +184,8 @@ def evolve_preset(name: str, changes: Mapping[str, object] | None = None, seed: 
                 if isinstance(where, (list, tuple)) and part.isdigit() and int(part) < len(where)
                 else _inside(where, part, key)
             )
-        if not isinstance(where, dict) or (last not in where and where is not data["pool"]):
+        counts = bool(path) and path[-1] in ("pool", "fresh")  # their keys are levels, and any may be added
+        if not isinstance(where, dict) or (last not in where and not counts):
             raise UserError(f"unknown setting {key!r} of evolve", nearest(last, list(where)))
         where[last] = value
     config = from_data(EvolveConfig, data, "settings of evolve")

@@ -116,7 +116,7 @@ def summary_text(rounds: Sequence[Mapping[str, Any]], heading: str) -> str:
     pool = [(one["round"], one["pool"]) for one in rounds if one.get("pool")]
     if pool:
         names = sorted({level for _, figures in pool for level in figures["levels"]})
-        lines += ["", "Share of the pool's problems with a right solution so far, by level:", ""]
+        lines += ["", "Share of the problems that the round searched with a right solution so far, by level:", ""]
         lines += ["| round | " + " | ".join(f"L{name}" for name in names) + " |", "|" + "---|" * (len(names) + 1)]
         for number, figures in pool:
             row = (_number(figures["levels"].get(name)) for name in names)

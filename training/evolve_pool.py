@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from rstar_eval.errors import UserError
@@ -21,28 +22,70 @@ TASK = "pool"
 
 
 def make_pool(config: EvolveConfig) -> list[Problem]:
-    """Return the pool's problems, levels in turn as far as they go. A function of the settings.
+    """Return the problems that every round searches, then those of each plan alone (`own_problems`); all have different
+    texts. A function of the settings.
 
-    UserError for a level that the source has not, or too few problems of it.
+    UserError for a level that the source has not, or too few problems of it for the plans' own.
     """
+    wanted = [config.pool, *(plan.fresh for plan in config.plans)]
+    draw = _generated if config.source == "mini" else _of_wheel
     seed = derive_seed(config.seed, "pool")
-    if config.source == "mini":
-        items = [item for level, count in config.pool.items() for item in generate("train", level, count, seed)]
-        return list(as_problems(TASK, items))
+    sources = {level: draw(config.source, level, seed) for counts in wanted for level in counts}
+    taken: set[str] = set()
+    pool: list[Problem] = []
+    for place, counts in enumerate(wanted):
+        for level, count in counts.items():
+            found = list(islice(_new(sources[level], taken), count))
+            if place and len(found) < count:
+                raise UserError(
+                    f"{config.source} has {count - len(found)} training problems of level {level!r} too few for "
+                    f"plans.{place - 1}.fresh",
+                    "ask for fewer there or in an earlier plan",
+                )
+            pool += found
+    return [
+        replace(one, id=problem_id(TASK, index, one.text), task=TASK, index=index) for index, one in enumerate(pool)
+    ]
+
+
+def drawn_for(pool: Sequence[Problem], config: EvolveConfig) -> list[int | None]:
+    """Return for each problem of a pool (`make_pool`) the number of the plan that it was drawn for; None: for all."""
+    sizes = [sum(plan.fresh.values()) for plan in config.plans]
+    own: list[int | None] = [number for number, size in enumerate(sizes, start=1) for _ in range(size)]
+    return [None] * (len(pool) - len(own)) + own
+
+
+def own_problems(pool: Sequence[Problem], config: EvolveConfig, number: int) -> list[Problem]:
+    """Return those problems of a pool that round `number` searches."""
+    searched = (None, min(number, len(config.plans)))
+    return [problem for problem, drawn in zip(pool, drawn_for(pool, config), strict=True) if drawn in searched]
+
+
+def _new(problems: Iterable[Problem], taken: set[str]) -> Iterator[Problem]:
+    for problem in problems:
+        if problem.text not in taken:
+            taken.add(problem.text)
+            yield problem
+
+
+def _generated(_: str, level: str, seed: int) -> Iterator[Problem]:
+    """Yield problems of the mini world without end: more of them begin with the same ones."""
+    done, size = 0, 64
+    while True:
+        yield from as_problems(TASK, generate("train", level, size, seed))[done:]
+        done, size = size, 2 * size
+
+
+def _of_wheel(source: str, level: str, seed: int) -> Iterator[Problem]:
+    """Return the training problems of a source in an order of the seed."""
     from rstar_eval.tasks import load_wheel_split
 
-    found = load_wheel_split(config.source)
-    problems: list[Problem] = []
-    for level, count in config.pool.items():
-        fitting = [one for one in found if level in ("", one.level)]
-        if not fitting:
-            known = ", ".join(sorted({str(one.level) for one in found}))
-            raise UserError(f"the training problems of {config.source} have no level {level!r}", f"known: {known}")
-        fitting.sort(key=lambda one: derive_seed(seed, one.id))
-        problems += fitting[:count]
-    return [
-        replace(one, id=problem_id(TASK, index, one.text), task=TASK, index=index) for index, one in enumerate(problems)
-    ]
+    found = load_wheel_split(source)
+    fitting = [one for one in found if level in ("", one.level)]
+    if not fitting:
+        known = ", ".join(sorted({str(one.level) for one in found}))
+        raise UserError(f"the training problems of {source} have no level {level!r}", f"known: {known}")
+    return iter(sorted(fitting, key=lambda one: derive_seed(seed, one.id)))
 
 
 def pool_trees(pool: Sequence[Problem], stores: Sequence[Path], run: str, number: int) -> Iterator[TrainingTree]:

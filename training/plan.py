@@ -100,7 +100,7 @@ def paper_facts() -> Facts:
 def mini_facts(config: EvolveConfig) -> Facts:
     """Return the miniature's numbers (docs/training.md says how they were measured)."""
     return Facts(
-        problems=sum(config.pool.values()),
+        problems=sum(config.pool.values()) + sum(config.plan(1).fresh.values()),
         solution=70,
         question=60,
         steps=5,
@@ -113,7 +113,7 @@ def mini_facts(config: EvolveConfig) -> Facts:
         parameters=0.56e6,
         device="CPU thread",
         sources={
-            "problems": "the preset's pool",
+            "problems": "the preset's, new ones each round",
             "solution": "14 tokens a step, measured on 368 trees",
             "question": "prototype: 24 to 90 tokens",
             "steps": "the mini world's levels: 1 to 4 operations and the answer",
@@ -210,7 +210,8 @@ def _round(config: EvolveConfig, facts: Facts, number: int) -> RoundCost:
         f"search, time: {_short(cost.tokens)} tokens / {facts.rate:,.0f} tokens a second and {facts.device} / 3600 = "
         f"{_hours(cost.search_hours)} of one {facts.device}"
     )
-    solved = facts.problems * (1 - after)
+    rounds = number if chosen.fresh else 1  # data sets are unions over the rounds' problems
+    solved = rounds * facts.problems * (1 - after)
     _train(cost, config.sft, "SFT", solved * config.data.solutions, facts.question + facts.solution, 1, facts)
     _train(cost, config.ppm, "PPM", solved * facts.pairs, facts.question + facts.solution, 2, facts)
     cost.tree_bytes = nodes * BYTES_A_NODE

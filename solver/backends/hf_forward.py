@@ -83,7 +83,9 @@ class _Layer:
         self._norms = (layer.input_layernorm, layer.post_attention_layernorm)
         self._mlp = layer.mlp
 
-    def run(self, states: Any, cos: Any, sin: Any, mask: Any, slots: Any, attend: Callable[..., tuple[Any, Any]]) -> Any:
+    def run(
+        self, states: Any, cos: Any, sin: Any, mask: Any, slots: Any, attend: Callable[..., tuple[Any, Any]]
+    ) -> Any:
         import torch
         import torch.nn.functional as functional
 

@@ -96,7 +96,12 @@ def made_up_results(tmp_path: Path) -> Callable[..., Path]:
                 "figures": [],
             }
             pool = [
-                {"problem": f"p{seed}-{i}", "level": str(i % 5 + 1), "round": None if i % 5 == 4 else i % 4 + 1}
+                {
+                    "problem": f"p{seed}-{i}",
+                    "level": str(i % 5 + 1),
+                    "drawn_for": None,
+                    "round": None if i % 5 == 4 else i % 4 + 1,
+                }
                 for i in range(40)
             ]
             write_lines(folder / f"seed{seed}" / EVOLUTION, [head, *pool])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import csv
 import io
 import json
@@ -87,6 +88,28 @@ def test_solved_shares_are_of_the_levels_of_the_pools(made_up_results: Callable[
     first, last = table.cell("round-1", "gsm_level"), table.cell("round-4", "gsm_level")
     assert (first.n, first.measured, last.measured) == (32, 25.0, 100.0)
     assert table.cell("round-4", "olympiad_level").measured == 50.0  # level 5 is never solved
+
+
+def test_problems_of_one_round_count_in_its_row_alone(made_up_results: Callable[..., Path]) -> None:
+    from rstar_eval.leaderboards.scores import read_lines, write_lines
+
+    experiment = load_experiment("table2", "mini")
+    folder = made_up_results([experiment], seeds=(0,))
+    file = folder / "seed0" / "evolution.jsonl.zst"
+    head, *_ = read_lines(file)
+    pool = [
+        {"problem": f"p{number}-{i}", "level": "3", "drawn_for": number, "round": number if i < 4 * number else None}
+        for number in (1, 2, 3, 4)
+        for i in range(20)
+    ]
+    write_lines(file, [head, *pool])
+    table = make_table(experiment, Results(folder, load_preset("mini")))
+    assert [table.cell(f"round-{n}", "all").measured for n in (1, 2, 3, 4)] == [20.0, 40.0, 60.0, 80.0]
+    difference = table.cell("round-4", "all").difference
+    assert difference is not None
+    assert (difference.paired, difference.n) == (False, 20)
+    assert difference.mean == pytest.approx(0.2)
+    assert difference.error == pytest.approx(math.sqrt((0.24 + 0.16) / 19))
 
 
 def test_rounds_that_an_evolution_has_not_are_not_run(tmp_path: Path, made_up_results: Callable[..., Path]) -> None:

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from rstar_eval.errors import BackendError, UserError
+from rstar_eval.problem import Problem
 from rstar_eval.training.evolve_branch import branch
 from rstar_eval.training.evolve_command import check_until, plan_text, stage_names
 from rstar_eval.training.evolve_config import evolve_preset
 from rstar_eval.training.evolve_figures import paired_difference, share_by_level, summary_text
 from rstar_eval.training.evolve_jobs import Job, run_jobs
-from rstar_eval.training.evolve_pool import make_pool
+from rstar_eval.training.evolve_pool import make_pool, own_problems
 from rstar_eval.training.evolve_state import EvolveState, differences
 
 
@@ -48,6 +49,7 @@ def test_settings_reach_into_nested_ones() -> None:
     assert config.pool == {"1": 4}
     assert config.author.misread["A"] == 0.5
     assert evolve_preset("mini", {"pool.6": 3}).pool["6"] == 3
+    assert evolve_preset("mini", {"plans.1.fresh.aime": 3}).plan(2).fresh["aime"] == 3
 
 
 @pytest.mark.parametrize(
@@ -83,12 +85,40 @@ def test_stages_and_until() -> None:
 
 
 def test_pool_is_made_of_training_problems_of_the_wanted_levels() -> None:
-    config = evolve_preset("mini", {"pool": {"1": 3, "4": 2}}, seed=5)
+    changes = {"pool": {"1": 3, "4": 2}, **{f"plans.{place}.fresh": {} for place in range(4)}}
+    config = evolve_preset("mini", changes, seed=5)
     pool = make_pool(config)
     assert [one.level for one in pool] == ["1", "1", "1", "4", "4"]
     assert pool == make_pool(config)
-    assert pool != make_pool(evolve_preset("mini", {"pool": {"1": 3, "4": 2}}, seed=6))
+    assert pool != make_pool(evolve_preset("mini", changes, seed=6))
     assert len({one.id for one in pool}) == 5
+    assert own_problems(pool, config, 1) == own_problems(pool, config, 9) == pool
+
+
+def test_rounds_have_problems_of_their_own_that_are_all_different() -> None:
+    fresh = {"plans.0.fresh": {"1": 300, "drill": 50}, "plans.1.fresh": {"1": 300}, "plans.2.fresh": {}}
+    config = evolve_preset("mini", {"pool": {"1": 40}, "plans.3.fresh": {"2": 5}, **fresh}, seed=5)
+    pool = make_pool(config)
+    assert len({one.text for one in pool}) == len({one.id for one in pool}) == len(pool) == 695
+    rounds = [own_problems(pool, config, number) for number in (1, 2, 3, 4, 5)]
+    assert [len(one) for one in rounds] == [390, 340, 40, 45, 45]
+    assert rounds[3] == rounds[4], "a round beyond the last plan repeats it"
+    assert all(one[:40] == pool[:40] for one in rounds)
+    assert not {one.id for one in rounds[0][40:]} & {one.id for one in rounds[1]}
+    assert [one.level for one in rounds[3][40:]] == ["2"] * 5
+
+
+def test_a_source_that_runs_out_of_problems_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Problem(str(i), "t", i, f"text {i}", "1", level="5") for i in range(10)]
+    monkeypatch.setattr("rstar_eval.tasks.load_wheel_split", lambda _: found)
+    changes = {"source": "math", "pool": {"": 6}, **{f"plans.{place}.fresh": {} for place in range(4)}}
+    pool = make_pool(evolve_preset("mini", {**changes, "plans.0.fresh": {"5": 4}}))
+    assert {one.text for one in pool} == {one.text for one in found}
+    with pytest.raises(UserError, match=r"1 training problems of level '5' too few for plans\.1\.fresh"):
+        make_pool(evolve_preset("mini", {**changes, "plans.1.fresh": {"5": 5}}))
+    assert len(make_pool(evolve_preset("mini", {**changes, "pool": {"": 99}}))) == 10, "the pool takes what there is"
+    with pytest.raises(UserError, match=r"no level '7'.*5"):
+        make_pool(evolve_preset("mini", {**changes, "pool": {"7": 1}}))
 
 
 def test_finished_stages_are_done_once_and_survive(tmp_path: Path) -> None:
@@ -259,7 +289,7 @@ def test_a_branch_begins_with_the_rounds_of_another_evolution(tmp_path: Path) ->
         ({}, "first", "can't read --branch.*FOLDER:ROUNDS"),
         ({}, "nowhere:1", "no evolution in .*nowhere"),
         ({}, "first:2", "has not finished round 2"),
-        ({"sft.epochs": 1}, "first:1", "other settings: sft.epochs is 8.0 there and 1.0 here"),
+        ({"sft.epochs": 1}, "first:1", "other settings: sft.epochs is 4.0 there and 1.0 here"),
         ({"plans.0.guided": True}, "first:1", "plans.0.guided is False there and True here"),
     ],
 )

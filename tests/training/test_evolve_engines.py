@@ -26,7 +26,8 @@ use_cpu: true
 mixed_precision: "no"
 """
 TINY = {
-    "pool": "{'1': 10, '2': 6}", "sft.max_steps": "4", "ppm.max_steps": "3", "sft.save_steps": "2",
+    "plans.0.fresh": "{'1': 10, '2': 6}", "plans.1.fresh": "{}", "plans.2.fresh": "{}", "plans.3.fresh": "{}",
+    "sft.max_steps": "4", "ppm.max_steps": "3", "sft.save_steps": "2",
     "ppm.save_steps": "2", "greedy_limit": "4", "system2_limit": "2", "workers": "2",
 }  # fmt: skip
 needs_base = pytest.mark.skipif("r0" not in checkpoints(), reason="the package holds no embedded base (embedded/r0)")
