@@ -24,13 +24,14 @@ PromptCache = list[tuple[Any, Any]]
 
 
 class Slots:
-    """Room for at most `most_rows` sequences of one model. Grows when more is needed."""
+    """Room for at most `most_rows` sequences of one model. Grows when more is needed. own_forward: compute models that
+    hf_forward knows there."""
 
-    def __init__(self, model: Any, most_rows: int) -> None:
+    def __init__(self, model: Any, most_rows: int, *, own_forward: bool = True) -> None:
         self._model = model
         self._most_rows = most_rows
         self._cache, self._layers = _slot_cache(model)
-        self._plain = plain_forward(model, _attend)
+        self._plain = plain_forward(model, _attend) if own_forward else None
         self._rows = 0
         self._columns = 0
 

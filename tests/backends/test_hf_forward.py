@@ -53,6 +53,7 @@ def test_forward_equals_that_of_transformers(kind: str, changes: dict[str, Any],
     ids = torch.randint(0, 90, (3, 30))
     starts = torch.tensor([7, 20, 13])
     with torch.inference_mode():
+        assert not Slots(model, 3, own_forward=False).plain
         slots.forward(ids[:, :20], torch.zeros(3, dtype=torch.long), 1, 20)
         fresh = torch.stack([row[start : start + new] for row, start in zip(ids, starts, strict=True)])
         ours = slots.forward(fresh, starts, torch.arange(new), 20 + new)
