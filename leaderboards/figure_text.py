@@ -13,7 +13,7 @@ from rstar_eval.leaderboards.tables import POOLED
 def panel_title(panel: str, experiment: Any) -> str:
     """Return a panel's title: the paper's benchmark and the task measured for it."""
     if panel == POOLED:
-        return "all three tasks"
+        return "all tasks"
     known = benchmarks()
     label, task = known[panel].label, experiment.columns.get(panel)
     return label if task in (None, known[panel].task) else f"{task} (for {label})"

@@ -280,9 +280,9 @@ def print_table(table: Table, console: Console) -> None:
              table.experiment.rows)] or list(table.columns)  # fmt: skip
     console.print(f"{heading(table)} (preset {table.preset})", style="bold", markup=False, highlight=False)
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    grid.add_column("")
+    grid.add_column("", min_width=15, overflow="fold")  # titles are told apart by their ends: folded, never cut off
     for column in shown:
-        grid.add_column(Text(column_title(table, column).replace(" (", "\n(")), justify="right")
+        grid.add_column(Text(column_title(table, column).replace(" (", "\n(")), justify="right", overflow="fold")
     for group, row in grouped(table.experiment.rows):
         if group:
             grid.add_row(Text(group, style="italic"))

@@ -88,7 +88,7 @@ class EvolveConfig:
 
 
 def _mini() -> EvolveConfig:
-    """The miniature: 1300 generated problems a round, a model of 0.6 million parameters, two CPU cores.
+    """The miniature: 1600 generated problems a round, a model of 0.6 million parameters, two CPU cores.
 
     Every round has problems of its own: a model this small learns its solutions by heart, and searching what it was
     trained on teaches neither the policy nor the PPM anything. The first round's are short, since a rare trap is
@@ -100,20 +100,20 @@ def _mini() -> EvolveConfig:
         trees=2,
         candidates=8,
         max_depth=8,
-        max_step_tokens=48,
+        max_step_tokens=64,
         max_block_tokens=160,
         temperature=1.0,
         top_p=1.0,
     )
-    easy = {"1": 150, "drill": 450, "2": 350, "3": 200, "4": 30, "5": 30, "chain": 90}
-    hard = {"1": 40, "drill": 60, "2": 300, "3": 400, "4": 225, "5": 225, "chain": 50}
+    easy = {"1": 150, "drill": 450, "2": 350, "3": 200, "4": 30, "5": 30, "chain": 90, "college": 120, "gaokao": 150}
+    hard = {"1": 40, "drill": 60, "2": 300, "3": 400, "4": 225, "5": 225, "chain": 50, "college": 120, "gaokao": 150}
     more = replace(search, rollouts=24, trees=4, temperature=1.1)
     pretrain = training_preset(
         "mini", "sft", learning_rate=6e-3, epochs=1, batch_tokens=1400, save_steps=200, max_length=512
     )
     return EvolveConfig(
         name="mini",
-        demonstrations=30_000,
+        demonstrations=36_000,
         plans=(
             RoundPlan(search, fresh=easy),
             RoundPlan(search, fresh=hard),

@@ -23,7 +23,7 @@ from rstar_eval.solver.formats.rstar import (
     OUTPUT,
     prompt_text,
 )
-from rstar_eval.tasks.mini import LEVELS, generate
+from rstar_eval.tasks.mini import FAMILIES, LEVELS, generate
 from rstar_eval.tasks.mini.generate import NAMES, THINGS
 
 EOS, PAD = "<|endoftext|>", "<|pad|>"
@@ -51,7 +51,7 @@ def _texts() -> Iterator[str]:
         yield f"{name}. {name} {name.lower()} = {name.lower()}"
     for thing in THINGS:
         yield " ".join(("all", *thing))
-    for level in LEVELS:
+    for level in (*LEVELS, *FAMILIES):
         for item in generate("train", level, 150, 0):
             yield item.text
             for step in item.steps:

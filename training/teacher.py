@@ -34,7 +34,15 @@ class Author:
     misread: Mapping[Tier, float] = field(default_factory=lambda: {"A": 0.63, "B": 0.85, "C": 0.8})
     slip: float = 0.04
     levels: Mapping[str, float] = field(
-        default_factory=lambda: {"1": 0.1, "2": 0.2, "3": 0.2, "drill": 0.1, "chain": 0.4}
+        default_factory=lambda: {
+            "1": 0.09,
+            "2": 0.17,
+            "3": 0.17,
+            "drill": 0.09,
+            "chain": 0.34,
+            "college": 0.07,
+            "gaokao": 0.07,
+        }
     )
 
 
@@ -72,7 +80,7 @@ def demonstrate(item: MiniItem, author: Author, rng: Random) -> Demonstration:
             steps.append(step.right)
     try:
         output = _printed(steps)
-    except ArithmeticError:  # a slip may divide by zero; then there was none
+    except (ArithmeticError, ValueError):  # a slip may divide by zero or empty a set; then there was none
         steps = list(item.plan)
         output = _printed(steps)
     text = solution_text([(step.comment, step.code) for step in steps], steps[-1].result, output)

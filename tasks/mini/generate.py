@@ -1,4 +1,4 @@
-"""Generate problems of the mini world: chains of relations between people's counts.
+"""Generate problems of the mini world: chains of relations between people's counts, and two families of other kinds.
 
 Difficulty is the number of composed operations: level 1 has one, level 2 two, level 3 three, level 4 three with the
 weights of the rare traps tripled, level 5 four. `aime` has five or six with rare traps as in level 4 and answers from
@@ -12,14 +12,13 @@ checksum. `tests/tasks` checks it on the texts as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from random import Random
-from typing import Literal
-from zlib import crc32
 
 from rstar_eval.errors import UserError
+from rstar_eval.tasks.mini import college, gaokao
 from rstar_eval.tasks.mini.items import ItemStep, MiniItem, PlanStep
 from rstar_eval.tasks.mini.relations import (
     ENDINGS,
@@ -32,9 +31,9 @@ from rstar_eval.tasks.mini.relations import (
     Tier,
     compiled,
 )
+from rstar_eval.tasks.mini.splits import SPLIT_SHARES, Split, belongs
 
 VERSION = "mini-v2"
-Split = Literal["train", "validation", "test"]
 
 NAMES = (
     "Anna", "Ben", "Carla", "David", "Emma", "Felix", "Grace", "Henry", "Ivy", "Jack",
@@ -44,8 +43,6 @@ THINGS = (
     ("marble", "marbles"), ("sticker", "stickers"), ("coin", "coins"), ("shell", "shells"), ("stamp", "stamps"),
     ("card", "cards"), ("bead", "beads"), ("pencil", "pencils"), ("button", "buttons"), ("stone", "stones"),
 )  # fmt: skip
-SPLIT_SHARES: dict[Split, range] = {"train": range(70), "validation": range(70, 80), "test": range(80, 100)}
-"""Which checksums (modulo 100) of a first sentence belong to which split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +75,12 @@ LEVELS: dict[str, LevelSpec] = {
 }
 """The levels of mini_math, the families of the other mini tasks, and for training `chain` (long, easily read) and
 `drill` (one rare trap)."""
+FAMILIES: dict[str, Callable[[Random, Split], MiniItem | None]] = {"college": college.attempt, "gaokao": gaokao.attempt}
+"""The families that are about something else than counts, by name as a level's: what draws a problem of each."""
 
 
 def generate(split: Split, level: int | str, n: int, seed: int) -> tuple[MiniItem, ...]:
-    """Return the first `n` problems of a level (1 to 5, "aime" or "olympiad"), all with different texts.
+    """Return the first `n` problems of a level (of LEVELS, or a family's name), all with different texts.
 
     The same arguments give the same problems on every machine; another seed gives others, which may overlap with the
     first seed's within a split, never across splits. UserError for an unknown split or level, or n below 0.
@@ -89,14 +88,15 @@ def generate(split: Split, level: int | str, n: int, seed: int) -> tuple[MiniIte
     key = str(level)
     if split not in SPLIT_SHARES:
         raise UserError(f"unknown split {split!r}", f"known: {', '.join(SPLIT_SHARES)}")
-    if key not in LEVELS:
-        raise UserError(f"unknown level {key!r}", f"known: {', '.join(LEVELS)}")
+    if key not in LEVELS and key not in FAMILIES:
+        raise UserError(f"unknown level {key!r}", f"known: {', '.join((*LEVELS, *FAMILIES))}")
     if n < 0:
         raise UserError(f"the number of problems is {n}", "allowed: 0 or more")
     items: dict[str, MiniItem] = {}
     place = 0
     while len(items) < n:
-        item = _attempt(Random(f"{VERSION}|{split}|{key}|{seed}|{place}"), split, key)
+        rng = Random(f"{VERSION}|{split}|{key}|{seed}|{place}")
+        item = _attempt(rng, split, key) if key in LEVELS else FAMILIES[key](rng, split)
         place += 1
         if item is not None:
             items.setdefault(item.text, item)
@@ -155,7 +155,7 @@ def _base(rng: Random, split: Split, person: str, things: str) -> int:
     """Return a first count whose sentence belongs to `split`."""
     while True:
         base = rng.randint(6, 96)
-        if crc32(f"{person} has {base} {things}.".encode()) % 100 in SPLIT_SHARES[split]:
+        if belongs(f"{person} has {base} {things}.", split):
             return base
 
 

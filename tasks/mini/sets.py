@@ -1,4 +1,4 @@
-"""The fixed problem sets of the mini world: the tasks `mini_math`, `mini_aime` and `mini_olympiad`."""
+"""The fixed problem sets of the mini world: the tasks `mini_math`, `mini_aime`, `mini_olympiad`, ..."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "levels": ("1", "2", "3", "4", "5"),
     "aime": ("aime",),
     "olympiad": ("olympiad",),
+    "college": ("college",),
+    "gaokao": ("gaokao",),
 }
 """The levels that a task of a family goes through in turn."""
 

@@ -194,7 +194,7 @@ def test_what_cells_need_is_listed_once(tmp_path: Path) -> None:
     table, figure = load_experiment("table8", "mini"), load_experiment("figure3", "mini")
     both = needed([table, figure], models, [0])
     samples = [run for run in both.runs if run.search == "sample128"]
-    assert len(samples) == 3  # one a task, for eight rows and two curves
+    assert len(samples) == 5  # one a task, for eight rows and two curves
     assert both.runs[samples[0]] == {"orm", "pqm", "ppm4", "ppm-last-token"}
     only = needed([table], models, [0], parse_only("pqm/mini_aime", [table]))
     assert [run.key for run in only.runs] == ["seed0/r4+pqm+search16/mini_aime"]

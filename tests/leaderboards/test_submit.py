@@ -135,7 +135,7 @@ def test_a_reproduction_is_submitted_whole_and_rendered(
     shutil.move(folder, output / "results")
     (output / "reproduction.json").write_text('{"schema": 1, "preset": "mini"}')
     written = submit(output, board)
-    assert len(written) == 3 * 3 + 1  # three policies on three tasks, and the evolution
+    assert len(written) == 3 * 5 + 1  # three policies on five tasks, and the evolution
     table = json.loads((board / "rendered" / "mini" / "table7.json").read_text())
     assert table["rows"][-1]["cells"][0]["measured"] is not None
     assert (board / "rendered" / "mini" / "figure3.svg").exists()

@@ -7,6 +7,8 @@ import io
 import re
 from collections import Counter
 from fractions import Fraction
+from itertools import combinations, permutations
+from math import comb
 from random import Random
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from rstar_eval.errors import UserError
 from rstar_eval.tasks import load_task, show_examples, task_spec, task_status
 from rstar_eval.tasks.mini import (
+    FAMILIES,
     LEVELS,
     VERSION,
     MiniItem,
@@ -32,9 +35,11 @@ PINNED = {
     "mini_math": "9f8b46132ce1545c77e1ecb7ff0a72b9931e4b5725695a010c68d0474e90cf80",
     "mini_aime": "4334cd357bcaa614cde033eb63a7875a9594ccd4a2e2974472a34bc8225ad80d",
     "mini_olympiad": "45f7a8c71ab3aaef78583a4a53458b91838b2c2f0f4c3c25e08b5bf50922bd4f",
+    "mini_college": "23b67bf7e76246185ba7ed9b8d1918b9cb6580987336b57e8f150a90e4e1708a",
+    "mini_gaokao": "f67a8b1e504fc931342605d9ec8bab3fc7d044d66890e43ae4038f187abb70f1",
     "mini_validation": "72701726ea9a3c0ef076826e4ea6f90cf2f6c7d3b8d76d53cb3e71428f51235f",
 }
-ITEMS = {level: generate("validation", level, 150, 5) for level in LEVELS}
+ITEMS = {level: generate("validation", level, 150, 5) for level in (*LEVELS, *FAMILIES)}
 ALL = [item for items in ITEMS.values() for item in items]
 
 
@@ -46,7 +51,7 @@ def run(plan: tuple[PlanStep, ...]) -> str:
     return output.getvalue().strip()
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", ITEMS)
 def test_reference_plan_gives_the_answer_and_wrong_plan_runs_to_another(level: str) -> None:
     for item in ITEMS[level]:
         assert run(item.plan) == item.answer, item.text
@@ -78,7 +83,7 @@ def test_rare_traps_are_more_frequent_in_level_4_than_in_level_3() -> None:
 
 
 def test_all_relations_occur() -> None:
-    used = {step.relation for item in ALL for step in item.steps}
+    used = {step.relation for level in LEVELS for item in ITEMS[level] for step in item.steps}
     assert {relation.name for relation in RELATIONS} <= used
 
 
@@ -175,10 +180,94 @@ def test_mini_olympiad_answers_are_fractions_in_lowest_terms() -> None:
         assert str(Fraction(p.answer)) == p.answer
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_family_has_all_its_kinds_and_mostly_traps(family: str) -> None:
+    items = generate("train", family, 1500, 3)
+    kinds = Counter(step.relation for item in items for step in item.steps)
+    assert len(kinds) == {"college": 17, "gaokao": 19}[family]
+    assert min(kinds.values()) >= 15
+    assert 0.7 < sum(item.wrong_answer is not None for item in items) / len(items) < 0.95
+    assert all(item.level == family and abs(int(item.answer)) <= 9999 for item in items)
+
+
+def test_college_answers_are_those_of_calculus() -> None:
+    """Beside its plan: slopes, integrals and averages from differences and sums of small pieces."""
+    checked = Counter[str]()
+    for item in ITEMS["college"]:
+        if len(item.steps) != 2:
+            continue
+        body = item.text.split("Let f(x) = ")[1].split(". What")[0].replace("^", "**")
+        body = re.sub(r"(\d)x", r"\1*x", body)
+
+        def f(x: float, body: str = body) -> float:
+            return float(eval(body, {"x": x}))  # noqa: S307 - the generator's own polynomial
+
+        numbers = [int(n) for n in re.findall(r"-?\d+", item.text.split("What is ")[1])]
+        kind = item.steps[-1].relation
+        if kind == "slope":
+            found = (f(numbers[0] + 1e-4) - f(numbers[0] - 1e-4)) / 2e-4
+        elif kind in ("integral", "average"):
+            a, b = numbers
+            pieces = 4000
+            wide = (b - a) / pieces
+            found = sum(f(a + (i + 0.5) * wide) for i in range(pieces)) * wide / (b - a if kind == "average" else 1)
+        elif kind == "smallest":
+            found = min(f(i / 8) for i in range(-400, 400))
+        elif kind in ("growth", "mean_slope"):
+            a, b = numbers
+            found = (f(b) - f(a)) / (b - a if kind == "mean_slope" else 1)
+        else:
+            continue
+        assert found == pytest.approx(int(item.answer), abs=1e-2), item.text
+        checked[kind] += 1
+    assert set(checked) >= {"slope", "average", "growth", "mean_slope"}, checked
+
+
+def test_gaokao_answers_are_counted() -> None:
+    """Beside its plan: the filters as another reader would write them."""
+    tests = {
+        r"Keep the multiples of (\d+)\.": lambda n, k: n in range(0, 999, k),
+        r"(?:Remove|Keep all but) the multiples of (\d+)\.": lambda n, k: n not in range(0, 999, k),
+        r"Keep the numbers below (\d+)\.": lambda n, k: n in range(k),
+        r"Keep the numbers up to (\d+)\.": lambda n, k: n in range(k + 1),
+        r"Keep those whose double is above (\d+)\.": lambda n, k: n + n - k > 0,
+        r"Keep those that leave (\d+) when divided by (\d+)\.": lambda n, r, k: n in range(r, 999, k),
+        r"Keep what is a multiple of (\d+) or of (\d+)\.": lambda n, k, m: n in {*range(0, 999, k), *range(0, 999, m)},
+        r"Keep what is a multiple of only one of (\d+) and (\d+)\.": lambda n, k, m: (
+            n in {*range(0, 999, k)} ^ {*range(0, 999, m)}
+        ),
+    }
+    asked = {
+        "How many numbers are left?": len,
+        "What is their sum?": sum,
+        "What is the largest of them?": lambda s: sorted(s)[-1],
+        "How far is the largest from the smallest?": lambda s: sorted(s)[-1] - sorted(s)[0],
+        "How many ordered pairs of two different ones are there?": lambda s: len([*permutations(s, 2)]),
+        "In how many ways can two of them be chosen?": lambda s: len([*combinations(s, 2)]),
+        "How many subsets that are not empty do they have?": lambda s: sum(comb(len(s), k) for k in range(1, 13)),
+    }
+    for item in ITEMS["gaokao"]:
+        *sentences, question = re.findall(r"[^.?]+[.?]", item.text)
+        a, b = map(int, re.findall(r"\d+", sentences[0]))
+        numbers = {*range(a, b + 1)} - ({a, b} if "between" in sentences[0] else set())
+        for sentence in sentences[1:]:
+            if more := re.search(r"Add the whole numbers from (\d+) to (\d+)", sentence):
+                numbers |= {*range(int(more[1]), int(more[2]) + 1)}
+                continue
+            [(match, test)] = [(found, test) for form, test in tests.items() if (found := re.search(form, sentence))]
+            numbers = {n for n in numbers if test(n, *map(int, match.groups()))}
+        assert asked[question.strip()](numbers) == int(item.answer), item.text
+
+
 def test_splits_share_no_text_and_no_first_sentence() -> None:
     seen: dict[str, set[str]] = {}
     for split in ("train", "validation", "test"):
-        items = [item for level in ("1", "2", "4") for seed in (1, 2) for item in generate(split, level, 400, seed)]
+        items = [
+            item
+            for level in ("1", "2", "4", *FAMILIES)
+            for seed in (1, 2)
+            for item in generate(split, level, 400, seed)
+        ]
         seen[split] = {item.text for item in items} | {item.text.split(".")[0] for item in items}
     assert not seen["train"] & seen["test"]
     assert not seen["train"] & seen["validation"]

@@ -30,9 +30,15 @@ GOOD = "file: own.jsonl\n"
 
 
 def test_all_benchmarks_and_mini_tasks_are_registered() -> None:
-    assert set(BENCHMARKS) | {"mini_math", "mini_aime", "mini_olympiad", "mini_validation", "reasoning_gym"} == set(
-        TASKS
-    )
+    assert set(BENCHMARKS) | {
+        "mini_math",
+        "mini_aime",
+        "mini_olympiad",
+        "mini_college",
+        "mini_gaokao",
+        "mini_validation",
+        "reasoning_gym",
+    } == set(TASKS)
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))
