@@ -279,8 +279,8 @@ def print_table(table: Table, console: Console) -> None:
     shown = [name for name in table.columns if any(table.cell(row.id, name).measured is not None for row in
              table.experiment.rows)] or list(table.columns)  # fmt: skip
     console.print(f"{heading(table)} (preset {table.preset})", style="bold", markup=False, highlight=False)
-    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    grid.add_column("", min_width=15, overflow="fold")  # titles are told apart by their ends: folded, never cut off
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
+    grid.add_column("", overflow="fold")  # titles are told apart by their ends: folded, never cut off
     for column in shown:
         grid.add_column(Text(column_title(table, column).replace(" (", "\n(")), justify="right", overflow="fold")
     for group, row in grouped(table.experiment.rows):
