@@ -18,7 +18,7 @@ ARCHITECTURE: dict[str, object] = {
     "hidden_size": 128, "intermediate_size": 320, "num_hidden_layers": 3, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 512, "tie_word_embeddings": True,
 }  # fmt: skip
-"""About 0.6 million parameters, the embedding of 690 tokens included. 512 positions: the longest problem of the mini
+"""About 0.6 million parameters, the embedding of 789 tokens included. 512 positions: the longest problem of the mini
 world takes 190 tokens, its solution 140."""
 
 

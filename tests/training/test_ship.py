@@ -27,7 +27,7 @@ PASS1 = {"n": 400, "accuracy": 0.25, "interval": [0.21, 0.295], "levels": {"1": 
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mini") / "untrained"
-    assert write_untrained(folder, 7) == 606_080
+    assert write_untrained(folder, 7) == 618_752
     return folder
 
 
@@ -53,7 +53,7 @@ def test_bootstrap_rows_avoid_the_pool_and_say_where_they_come_from() -> None:
     avoided = {row.question for row in rows[:20]}
     assert not avoided & {row.question for row in bootstrap_rows(40, 1, Author(), avoided)}
     assert {row.source.run for row in rows} == {"bootstrap author"}
-    assert all(row.response.startswith("<code>\n# Find") for row in rows)
+    assert all(row.response.startswith(("<code>\n# Find", "<code>\n# Take", "<code>\n# Write")) for row in rows)
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def test_corpus_is_a_function_of_its_arguments_and_keeps_to_levels_and_avoided_t
     first = list(corpus(200, 7))
     assert first == list(corpus(200, 7))
     assert first != list(corpus(200, 8))
-    assert {one.level for one in first} == {"1", "2", "3", "drill", "chain"}
+    assert {one.level for one in first} == {"1", "2", "3", "drill", "chain", "college", "gaokao"}
     assert len({one.question for one in first}) == 200
     avoid = frozenset(one.question for one in first[:100])
     assert not avoid & {one.question for one in corpus(200, 7, avoid=avoid)}
