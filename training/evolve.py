@@ -124,13 +124,12 @@ class Evolution:
 
         folder = self.folder / "base"
         parameters = write_untrained(folder / "untrained", self.config.seed)
-        avoid = [problem.text for problem in self.pool]
         start, cost, digests = folder / "untrained", [], []
         for phase, settings in enumerate(self.config.pretrain, start=1):
             corpus = folder / f"corpus{phase}.jsonl"
             if not corpus.exists():  # written atomically: if it is there it is whole
-                seed = derive_seed(self.config.seed, *["corpus"] * phase)
-                write_rows(corpus, bootstrap_rows(self.config.demonstrations, seed, self.config.author, avoid))
+                seed = self.config.corpus_seeds()[phase - 1]
+                write_rows(corpus, bootstrap_rows(self.config.demonstrations, seed, self.config.author))
             digests.append(hashlib.sha256(corpus.read_bytes()).hexdigest())
             output = folder / ("policy" if phase == len(self.config.pretrain) else f"phase{phase}")
             cost.append(run_jobs(folder / "jobs", [self._training("sft", corpus, start, output, settings, 0)], 1))

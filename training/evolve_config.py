@@ -10,6 +10,7 @@ from rstar_eval.errors import UserError, nearest
 from rstar_eval.serial import from_data
 from rstar_eval.solver.config import SearchConfig
 from rstar_eval.solver.search import check_config
+from rstar_eval.solver.seeds import derive_seed
 from rstar_eval.training.datasets import MINI_DATA, PAPER_DATA, DataConfig
 from rstar_eval.training.teacher import Author
 from rstar_eval.training.train import TrainConfig
@@ -74,6 +75,10 @@ class EvolveConfig:
         """Return the plan of round `number` (1, 2, ...)."""
         return self.plans[min(number, len(self.plans)) - 1]
 
+    def corpus_seeds(self) -> list[int]:
+        """Return the seed of the mini base's corpus of each pretraining phase."""
+        return [derive_seed(self.seed, *["corpus"] * phase) for phase in range(1, len(self.pretrain) + 1)]
+
     def greedy(self) -> SearchConfig:
         """Return how pass@1 is measured."""
         return replace(self.system2, strategy="greedy", rollouts=1, trees=1, rollouts_per_trajectory=1, choose="auto")
@@ -88,26 +93,29 @@ class EvolveConfig:
 
 
 def _mini() -> EvolveConfig:
-    """The miniature: 1600 generated problems a round, a model of 0.6 million parameters, two CPU cores.
+    """The miniature: 3500 generated problems a round, a model of 0.6 million parameters, two CPU cores.
 
     Every round has problems of its own: a model this small learns its solutions by heart, and searching what it was
-    trained on teaches neither the policy nor the PPM anything. The first round's are short, since a rare trap is
-    cheapest to find in a problem of one step; the later ones' are those that are still hard.
+    trained on teaches neither the policy nor the PPM anything. Many problems with few walks each give several times the
+    rows that few problems with many walks give for the same tokens, and how many different problems the policy has seen
+    solved is what decides how well it does. The first round's are short, since a rare trap is cheapest to find in a
+    problem of one step; the later ones' are those that are still hard.
     """
     # Temperature and nucleus are wide open: a right reading of a rare trap is one sample in ten or twenty.
     search = SearchConfig(
-        rollouts=8,
-        trees=2,
-        candidates=8,
+        rollouts=4,
+        trees=1,
+        candidates=4,
         max_depth=8,
         max_step_tokens=64,
         max_block_tokens=160,
         temperature=1.0,
         top_p=1.0,
     )
-    easy = {"1": 150, "drill": 450, "2": 350, "3": 200, "4": 30, "5": 30, "chain": 90, "college": 120, "gaokao": 150}
-    hard = {"1": 40, "drill": 60, "2": 300, "3": 400, "4": 225, "5": 225, "chain": 50, "college": 120, "gaokao": 150}
-    more = replace(search, rollouts=24, trees=4, temperature=1.1)
+    wide = replace(search, candidates=8)
+    easy = {"1": 300, "drill": 1000, "2": 800, "3": 500, "4": 60, "5": 60, "chain": 300, "college": 240, "gaokao": 240}
+    hard = {"1": 60, "drill": 140, "2": 700, "3": 900, "4": 500, "5": 500, "chain": 220, "college": 240, "gaokao": 240}
+    more = replace(wide, rollouts=12, trees=2, temperature=1.1)
     pretrain = training_preset(
         "mini", "sft", learning_rate=6e-3, epochs=1, batch_tokens=1400, save_steps=200, max_length=512
     )
@@ -122,13 +130,13 @@ def _mini() -> EvolveConfig:
         ),
         data=MINI_DATA,
         pretrain=(pretrain,),
-        sft=training_preset("mini", "sft", optimizer="adamw", learning_rate=1e-3, epochs=4, max_length=512),
+        sft=training_preset("mini", "sft", optimizer="adamw", learning_rate=1e-3, epochs=3, max_length=512),
         ppm=training_preset("mini", "ppm", max_steps=800, held_out=0.1, max_length=512),
         pqm=training_preset("mini", "pqm", max_steps=1000, held_out=0.1, max_length=512),
         orm=training_preset("mini", "orm", max_steps=1000, held_out=0.1, max_length=512),
         policy_options="?format=rstar&threads=1&parallel=64",
         reward_options="?threads=1",
-        system2=replace(search, rollouts=8, trees=1, choose="share_weighted"),
+        system2=replace(wide, rollouts=8, choose="share_weighted"),
         greedy_limit=400,
         system2_limit=150,
     )

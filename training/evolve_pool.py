@@ -15,6 +15,7 @@ from rstar_eval.tasks.mini import as_problems, generate
 from rstar_eval.training.evolve_config import EvolveConfig
 from rstar_eval.training.outcomes import judge
 from rstar_eval.training.rows import Provenance
+from rstar_eval.training.teacher import corpus_texts
 from rstar_eval.training.trees import TrainingTree, training_tree
 from rstar_eval.trees import read_tree
 
@@ -23,7 +24,7 @@ TASK = "pool"
 
 def make_pool(config: EvolveConfig) -> list[Problem]:
     """Return the problems that every round searches, then those of each plan alone (`own_problems`); all have different
-    texts. A function of the settings.
+    texts, and none is among the demonstrations that the mini base learns from. A function of the settings.
 
     UserError for a level that the source has not, or too few problems of it for the plans' own.
     """
@@ -32,6 +33,9 @@ def make_pool(config: EvolveConfig) -> list[Problem]:
     seed = derive_seed(config.seed, "pool")
     sources = {level: draw(config.source, level, seed) for counts in wanted for level in counts}
     taken: set[str] = set()
+    if config.source == "mini" and not config.base:
+        for each in config.corpus_seeds():
+            taken |= corpus_texts(config.demonstrations, each, config.author)
     pool: list[Problem] = []
     for place, counts in enumerate(wanted):
         for level, count in counts.items():

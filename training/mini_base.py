@@ -6,7 +6,6 @@ self-evolution on two CPU cores.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from rstar_eval.solver.seeds import derive_seed
@@ -43,10 +42,10 @@ def write_untrained(folder: Path, seed: int) -> int:
     return sum(one.numel() for one in model.parameters())
 
 
-def bootstrap_rows(count: int, seed: int, author: Author, avoid: Iterable[str]) -> list[SftRow]:
-    """Return the bootstrap corpus: `count` demonstrations of training problems whose texts are not in `avoid`."""
+def bootstrap_rows(count: int, seed: int, author: Author) -> list[SftRow]:
+    """Return the bootstrap corpus: `count` demonstrations of training problems."""
     rows = []
-    for one in corpus(count, seed, author, frozenset(avoid)):
+    for one in corpus(count, seed, author):
         source = Provenance(run="bootstrap author", task="mini", level=one.level)
         rows.append(SftRow(one.question, one.response, source=source))
     return rows

@@ -87,25 +87,27 @@ def demonstrate(item: MiniItem, author: Author, rng: Random) -> Demonstration:
     return Demonstration(item.text, text, item.level, output == item.answer)
 
 
-def corpus(
-    count: int, seed: int, author: Author | None = None, avoid: frozenset[str] = frozenset()
-) -> Iterator[Demonstration]:
-    """Yield `count` demonstrations of different training problems, levels mixed by the author's shares.
-
-    `avoid`: texts of problems that must not be shown (the pool of the rounds). A function of the arguments alone.
-    """
+def corpus(count: int, seed: int, author: Author | None = None) -> Iterator[Demonstration]:
+    """Yield `count` demonstrations of training problems, different within a level, levels mixed by the author's shares.
+    A function of the arguments alone."""
     author = author or Author()
+    rng, items = _drawn(count, seed, author)
+    for item in items:
+        yield demonstrate(item, author, rng)
+
+
+def corpus_texts(count: int, seed: int, author: Author | None = None) -> set[str]:
+    """Return the texts of the problems of `corpus`."""
+    return {item.text for item in _drawn(count, seed, author or Author())[1]}
+
+
+def _drawn(count: int, seed: int, author: Author) -> tuple[Random, list[MiniItem]]:
+    """Return the corpus's problems, and the source of randomness after they were drawn."""
     rng = Random(f"author|{seed}")
     names = list(author.levels)
     drawn = rng.choices(names, [author.levels[name] for name in names], k=count)
-    spare = len(avoid)
-    pools = {
-        name: iter(item for item in generate("train", name, drawn.count(name) + spare, seed) if item.text not in avoid)
-        for name in names
-        if name in drawn
-    }
-    for name in drawn:
-        yield demonstrate(next(pools[name]), author, rng)
+    pools = {name: iter(generate("train", name, drawn.count(name), seed)) for name in names if name in drawn}
+    return rng, [next(pools[name]) for name in drawn]
 
 
 def _printed(steps: list[PlanStep]) -> str:

@@ -81,11 +81,11 @@ def test_stages_and_until() -> None:
     for bad in ("round5", "round0", "round1/more", "basis"):
         with pytest.raises(UserError, match="no stage"):
             check_until(bad, stages)
-    assert "plans.3.more.rollouts: 24" in plan_text(evolve_preset("mini"), stages)
+    assert "plans.3.more.rollouts: 12" in plan_text(evolve_preset("mini"), stages)
 
 
 def test_pool_is_made_of_training_problems_of_the_wanted_levels() -> None:
-    changes = {"pool": {"1": 3, "4": 2}, **{f"plans.{place}.fresh": {} for place in range(4)}}
+    changes = {"demonstrations": 50, "pool": {"1": 3, "4": 2}, **{f"plans.{place}.fresh": {} for place in range(4)}}
     config = evolve_preset("mini", changes, seed=5)
     pool = make_pool(config)
     assert [one.level for one in pool] == ["1", "1", "1", "4", "4"]
@@ -97,7 +97,9 @@ def test_pool_is_made_of_training_problems_of_the_wanted_levels() -> None:
 
 def test_rounds_have_problems_of_their_own_that_are_all_different() -> None:
     fresh = {"plans.0.fresh": {"1": 300, "drill": 50}, "plans.1.fresh": {"1": 300}, "plans.2.fresh": {}}
-    config = evolve_preset("mini", {"pool": {"1": 40}, "plans.3.fresh": {"2": 5}, **fresh}, seed=5)
+    config = evolve_preset(
+        "mini", {"demonstrations": 50, "pool": {"1": 40}, "plans.3.fresh": {"2": 5}, **fresh}, seed=5
+    )
     pool = make_pool(config)
     assert len({one.text for one in pool}) == len({one.id for one in pool}) == len(pool) == 695
     rounds = [own_problems(pool, config, number) for number in (1, 2, 3, 4, 5)]
@@ -106,6 +108,15 @@ def test_rounds_have_problems_of_their_own_that_are_all_different() -> None:
     assert all(one[:40] == pool[:40] for one in rounds)
     assert not {one.id for one in rounds[0][40:]} & {one.id for one in rounds[1]}
     assert [one.level for one in rounds[3][40:]] == ["2"] * 5
+
+
+def test_no_problem_of_the_pool_is_among_the_bases_demonstrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = {f"plans.{place}.fresh": {} for place in range(4)}
+    config = evolve_preset("mini", {"pool": {"1": 8}, "demonstrations": 50, **fresh})
+    free = make_pool(config)
+    monkeypatch.setattr("rstar_eval.training.evolve_pool.corpus_texts", lambda *_: {free[2].text})
+    assert [one.text for one in make_pool(config)][:7] == [one.text for one in free if one is not free[2]]
+    assert len(make_pool(config)) == 8
 
 
 def test_a_source_that_runs_out_of_problems_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +300,7 @@ def test_a_branch_begins_with_the_rounds_of_another_evolution(tmp_path: Path) ->
         ({}, "first", "can't read --branch.*FOLDER:ROUNDS"),
         ({}, "nowhere:1", "no evolution in .*nowhere"),
         ({}, "first:2", "has not finished round 2"),
-        ({"sft.epochs": 1}, "first:1", "other settings: sft.epochs is 4.0 there and 1.0 here"),
+        ({"sft.epochs": 1}, "first:1", "other settings: sft.epochs is 3.0 there and 1.0 here"),
         ({"plans.0.guided": True}, "first:1", "plans.0.guided is False there and True here"),
     ],
 )
