@@ -45,18 +45,22 @@ def _start(rng: Random, split: Split) -> Operation:
             sentence = f"Take the whole numbers from {low} to {high}."
             one = Operation(
                 "from_to", "plain", sentence, "Take the numbers.", "s", f"s = set(range({low}, {high} + 1))",
-                lambda _, low=low, high=high: frozenset(range(low, high + 1)),
+                _range(low, high + 1),
             )  # fmt: skip
         else:
             sentence = f"Take the whole numbers between {low} and {high}, without these two."
             one = Operation(
                 "between", "A", sentence, "Take the numbers.", "s", f"s = set(range({low} + 1, {high}))",
-                lambda _, low=low, high=high: frozenset(range(low + 1, high)),
+                _range(low + 1, high),
                 f"s = set(range({low}, {high} + 1))",
-                lambda _, low=low, high=high: frozenset(range(low, high + 1)),
+                _range(low, high + 1),
             )  # fmt: skip
         if belongs(sentence, split):
             return one
+
+
+def _range(start: int, stop: int) -> Callable[[object], Numbers]:
+    return lambda _: frozenset(range(start, stop))
 
 
 def _keep(
