@@ -11,14 +11,12 @@ resumable, and finished ones are never done again: state.json says which these a
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from rstar_eval.engine.config import LOCAL, EngineConfig
-from rstar_eval.errors import UserError
 from rstar_eval.problem import Problem
 from rstar_eval.serial import line, to_data
 from rstar_eval.solver.config import SearchConfig
@@ -33,11 +31,13 @@ from rstar_eval.training.evolve_figures import (
     round_figures,
     score,
     share_by_level,
+    short,
     solved,
     summary_text,
+    training_metrics,
 )
-from rstar_eval.training.evolve_jobs import Cost, Job, accelerate_launcher, run_jobs
-from rstar_eval.training.evolve_pool import make_pool, own_problems, pool_trees
+from rstar_eval.training.evolve_jobs import Cost, Job, run_jobs, training_job
+from rstar_eval.training.evolve_pool import make_pool, own_problems, pool_trees, stored_problems
 from rstar_eval.training.evolve_state import EvolveState
 from rstar_eval.training.evolve_worker import write_json
 from rstar_eval.training.train import TrainConfig
@@ -61,8 +61,8 @@ class Evolution:
         self.config, self.folder, self.say = config, folder.resolve(), say
         self.where, self.accelerate = where, accelerate
         self.state = EvolveState(self.folder, asdict(config))
-        self.pool = self._problems("pool", lambda: make_pool(config))
-        self.validation = self._problems("validation", self._validation)
+        self.pool = stored_problems(self.folder / "pool.jsonl", lambda: make_pool(config))
+        self.validation = stored_problems(self.folder / "validation.jsonl", self._validation)
 
     def run(self, rounds: int, until: str | None = None) -> list[dict[str, Any]]:
         """Do `rounds` rounds, or all stages up to the one called `until` ("base", "round1", "round2/data", ...).
@@ -73,7 +73,7 @@ class Evolution:
             if name not in self.state.stages:
                 self.say(f"{name} ...")
                 figures = self.state.once(name, work)
-                self.say(f"{name}: {_short(figures)}")
+                self.say(f"{name}: {short(figures)}")
             if until is not None and (name == until or (name.endswith("/gate") and name.split("/")[0] == until)):
                 break
         return self.figures()
@@ -198,7 +198,7 @@ class Evolution:
             ),
         ]
         cost = self._train_all(folder, jobs)
-        return {"sft": _metrics(folder / "policy"), "ppm": _metrics(folder / "ppm"), **_cost(cost)}
+        return {"sft": training_metrics(folder / "policy"), "ppm": training_metrics(folder / "ppm"), **_cost(cost)}
 
     def _evaluate(self, number: int) -> dict[str, Any]:
         """Measure pass@1 (greedy) on the validation task and, after a round, the search with its PPM and majority."""
@@ -245,7 +245,7 @@ class Evolution:
             start, settings = self.policy(rounds - 1), self.config.pqm if kind == "pqm" else self.config.orm
             jobs.append(self._training(kind, folder / f"{name}.jsonl", start, folder / kind, settings, rounds))
         cost = self._train_all(folder, jobs)
-        return {kind: _metrics(folder / kind) for kind, _ in kinds} | _cost(cost)
+        return {kind: training_metrics(folder / kind) for kind, _ in kinds} | _cost(cost)
 
     # ---- what stages share
 
@@ -301,22 +301,7 @@ class Evolution:
 
     def _training(self, kind: str, rows: Path, base: Path, output: Path, settings: TrainConfig, number: int) -> Job:
         config = replace(settings, seed=derive_seed(self.config.seed, "train", kind, number))
-        kinds = {"sft": "sft", "ppm": "pairs", "pqm": "values", "orm": "outcomes"}
-        return Job(
-            f"{output.name}-{kind}",
-            {
-                "job": "train",
-                "kind": kind,
-                "rows": str(rows),
-                "rows_kind": kinds[kind],
-                "base": str(base),
-                "output": str(output),
-                "config": asdict(config),
-                "threads": 1,
-                "facts": {"round": number},
-            },
-            launcher=() if self.accelerate is None else accelerate_launcher(self.accelerate),
-        )
+        return training_job(kind, rows, base, output, config, {"round": number}, self.accelerate)
 
     def runs(self, folder: Path) -> Runs:
         """Return the records of a search's shards."""
@@ -342,18 +327,6 @@ class Evolution:
 
         return list(load_task(self.config.task).problems[: max(self.config.greedy_limit, self.config.system2_limit)])
 
-    def _problems(self, name: str, make: Callable[[], list[Problem]]) -> list[Problem]:
-        """Return the problems in NAME.jsonl, made first if it is not there. Training only: they hold gold answers."""
-        from rstar_eval.training.evolve_worker import read_problems
-
-        path = self.folder / f"{name}.jsonl"
-        if not path.exists():
-            text = "".join(line(to_data(one)) + "\n" for one in make())
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(text, encoding="ascii")
-            temporary.replace(path)
-        return read_problems(path)
-
     def figures(self) -> list[dict[str, Any]]:
         """Return the figures of the rounds that have any: round 0 is the base."""
         return round_figures(self.state.stages)
@@ -361,27 +334,6 @@ class Evolution:
 
 def _cost(cost: Cost) -> dict[str, Any]:
     return {"seconds": cost.seconds, "job_seconds": round(cost.job_seconds, 1), "peak_mb": cost.peak_mb}
-
-
-def _metrics(folder: Path) -> dict[str, Any]:
-    """Return what a training's manifest says it measured."""
-    path = folder / "training.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"can't read {str(path)!r}: {error}", "remove its folder and give the same command") from None
-    metrics = manifest.get("metrics", {})
-    return dict(metrics) if isinstance(metrics, dict) else {}
-
-
-def _short(figures: dict[str, Any]) -> str:
-    parts = []
-    for key, value in figures.items():
-        if isinstance(value, dict) and "accuracy" in value:
-            parts.append(f"{key} {value['accuracy']:.3f}")
-        elif isinstance(value, (int, float, bool)):
-            parts.append(f"{key} {value}")
-    return ", ".join(parts)
 
 
 def write_summary(evolution: Evolution) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rstar_eval.errors import UserError
 from rstar_eval.records import GradeRecord, SearchRecord, read_log
 from rstar_eval.stats import wilson
 
@@ -122,6 +124,28 @@ def summary_text(rounds: Sequence[Mapping[str, Any]], heading: str) -> str:
             row = (_number(figures["levels"].get(name)) for name in names)
             lines.append(f"| {number} | " + " | ".join(row) + " |")
     return "\n".join(lines) + "\n"
+
+
+def training_metrics(folder: Path) -> dict[str, Any]:
+    """Return what a training's manifest says it measured."""
+    path = folder / "training.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"can't read {str(path)!r}: {error}", "remove its folder and give the same command") from None
+    metrics = manifest.get("metrics", {})
+    return dict(metrics) if isinstance(metrics, dict) else {}
+
+
+def short(figures: dict[str, Any]) -> str:
+    """Return a stage's figures in one line: its accuracies and numbers."""
+    parts = []
+    for key, value in figures.items():
+        if isinstance(value, dict) and "accuracy" in value:
+            parts.append(f"{key} {value['accuracy']:.3f}")
+        elif isinstance(value, (int, float, bool)):
+            parts.append(f"{key} {value}")
+    return ", ".join(parts)
 
 
 def _number(value: object) -> str:

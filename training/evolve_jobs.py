@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rstar_eval.errors import BackendError, UserError
 from rstar_eval.training.evolve_worker import write_json
+from rstar_eval.training.train import TrainConfig
 
 POLL_SECONDS = 0.2
 
@@ -27,6 +28,25 @@ class Job:
     data: dict[str, Any]
     worker: str = "rstar_eval.training.evolve_worker"
     launcher: tuple[str, ...] = ()
+
+
+def training_job(
+    kind: str,
+    rows: Path,
+    base: Path,
+    output: Path,
+    config: TrainConfig,
+    facts: Mapping[str, object],
+    accelerate: Path | None = None,
+) -> Job:
+    """Return the job that trains a policy (kind "sft") or a reward model (ppm, pqm, orm) from the checkpoint `base` on
+    the rows in a file. facts: what its card says of it. accelerate: see `accelerate_launcher`."""
+    kinds = {"sft": "sft", "ppm": "pairs", "pqm": "values", "orm": "outcomes"}
+    data = {
+        "job": "train", "kind": kind, "rows": str(rows), "rows_kind": kinds[kind], "base": str(base),
+        "output": str(output), "config": asdict(config), "threads": 1, "facts": dict(facts),
+    }  # fmt: skip
+    return Job(f"{output.name}-{kind}", data, launcher=() if accelerate is None else accelerate_launcher(accelerate))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -10,9 +10,11 @@ from pathlib import Path
 from rstar_eval.errors import UserError
 from rstar_eval.problem import Problem, problem_id
 from rstar_eval.records import read_log
+from rstar_eval.serial import line, to_data
 from rstar_eval.solver.seeds import derive_seed
 from rstar_eval.tasks.mini import as_problems, generate
 from rstar_eval.training.evolve_config import EvolveConfig
+from rstar_eval.training.evolve_worker import read_problems
 from rstar_eval.training.outcomes import judge
 from rstar_eval.training.rows import Provenance
 from rstar_eval.training.teacher import corpus_texts
@@ -90,6 +92,16 @@ def _of_wheel(source: str, level: str, seed: int) -> Iterator[Problem]:
         known = ", ".join(sorted({str(one.level) for one in found}))
         raise UserError(f"the training problems of {source} have no level {level!r}", f"known: {known}")
     return iter(sorted(fitting, key=lambda one: derive_seed(seed, one.id)))
+
+
+def stored_problems(path: Path, make: Callable[[], list[Problem]]) -> list[Problem]:
+    """Return the problems in a JSON lines file, made first if it is missing. They hold gold answers: training only."""
+    if not path.exists():
+        text = "".join(line(to_data(one)) + "\n" for one in make())
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(text, encoding="ascii")
+        temporary.replace(path)
+    return read_problems(path)
 
 
 def pool_trees(pool: Sequence[Problem], stores: Sequence[Path], run: str, number: int) -> Iterator[TrainingTree]:
