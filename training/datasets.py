@@ -64,8 +64,10 @@ class DataConfig:
 
 PAPER_DATA = DataConfig()
 """The settings of preset `paper`."""
-MINI_DATA = DataConfig(pair_rule="sampled", drop_same_values=True, step_pairs=3, final_pairs=2, label_rows=4)
-"""The settings of preset `mini`: the pair rule that worked for a tiny model."""
+MINI_DATA = DataConfig(
+    pair_rule="sampled", min_samples=3, drop_same_values=True, step_pairs=3, final_pairs=2, label_rows=4
+)
+"""The settings of preset `mini`: the pair rule that worked for a tiny model. A node has four candidates there."""
 
 DATA_PRESETS: dict[str, DataConfig] = {"paper": PAPER_DATA, "mini": MINI_DATA}
 
