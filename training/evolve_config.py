@@ -130,7 +130,7 @@ def _mini() -> EvolveConfig:
         ),
         data=MINI_DATA,
         pretrain=(pretrain,),
-        sft=training_preset("mini", "sft", optimizer="adamw", learning_rate=1e-3, epochs=3, max_length=512),
+        sft=training_preset("mini", "sft", optimizer="adamw", learning_rate=1e-3, epochs=8, max_length=512),
         ppm=training_preset("mini", "ppm", max_steps=800, held_out=0.1, max_length=512),
         pqm=training_preset("mini", "pqm", max_steps=1000, held_out=0.1, max_length=512),
         orm=training_preset("mini", "orm", max_steps=1000, held_out=0.1, max_length=512),

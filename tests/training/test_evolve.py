@@ -300,7 +300,7 @@ def test_a_branch_begins_with_the_rounds_of_another_evolution(tmp_path: Path) ->
         ({}, "first", "can't read --branch.*FOLDER:ROUNDS"),
         ({}, "nowhere:1", "no evolution in .*nowhere"),
         ({}, "first:2", "has not finished round 2"),
-        ({"sft.epochs": 1}, "first:1", "other settings: sft.epochs is 3.0 there and 1.0 here"),
+        ({"sft.epochs": 1}, "first:1", "other settings: sft.epochs is 8.0 there and 1.0 here"),
         ({"plans.0.guided": True}, "first:1", "plans.0.guided is False there and True here"),
     ],
 )
