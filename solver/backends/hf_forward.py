@@ -1,8 +1,8 @@
 """The forward pass of the commonest small decoders without transformers' wrappers around every call.
 
 For a model of half a million parameters a third of a decoding step of few sequences is those wrappers and the many
-small operations of a layer (benchmarks/README.md). Weights, formulas and precision are transformers' own (tests compare both); whatever is not known
-to be computed exactly so is left to transformers.
+small operations of a layer (benchmarks/README.md). Weights, formulas and precision are transformers' own (tests compare
+both); whatever is not known to be computed exactly so is left to transformers.
 """
 
 from __future__ import annotations
