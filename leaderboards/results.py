@@ -53,7 +53,7 @@ def read_stored_evolution(path: Path) -> StoredEvolution:
     if not lines or lines[0].get("schema") != 1 or lines[0].get("kind") != "evolution":
         raise UserError(f"{str(path)!r} is no stored evolution (schema 1)", "make it with rstar-eval reproduce")
     head = lines[0]
-    pool = {one["problem"]: (one["level"], one["drawn_for"], one["round"]) for one in lines[1:]}
+    pool = {one["problem"]: (one["level"], one.get("drawn_for"), one["round"]) for one in lines[1:]}
     return StoredEvolution(head["seed"], head["last"], head["final"], head["settings"], head["figures"], pool)
 
 

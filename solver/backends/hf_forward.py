@@ -27,7 +27,6 @@ def plain_forward(model: Any, attend: Callable[..., tuple[Any, Any]]) -> Forward
 
     decoder = getattr(model, "model", model)
     config = decoder.config
-    linears = [m for m in decoder.modules() if "proj" in type(m).__name__.lower() or isinstance(m, nn.Linear)]
     usual = (
         config.model_type in MODEL_TYPES
         and hasattr(decoder, "layers")
@@ -35,11 +34,18 @@ def plain_forward(model: Any, attend: Callable[..., tuple[Any, Any]]) -> Forward
         and (config.rope_parameters or {}).get("rope_type") == "default"
         and all(kind == "full_attention" for kind in getattr(config, "layer_types", None) or ["full_attention"])
         and all(weight.dtype == torch.float32 for weight in decoder.parameters())
-        # Adapters and quantised layers are classes of their own.
-        and all(type(module) is nn.Linear for module in linears)
+        # Adapters and quantised layers put classes of their own in these places.
+        and type(decoder.embed_tokens) is nn.Embedding
+        and all(type(one) is nn.Linear for layer in decoder.layers for one in _projections(layer))
         and not decoder.training
     )
     return _Decoder(decoder, attend) if usual else None
+
+
+def _projections(layer: Any) -> list[Any]:
+    attention, mlp = layer.self_attn, layer.mlp
+    own = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
+    return [*own, mlp.gate_proj, mlp.up_proj, mlp.down_proj]
 
 
 class _Decoder:

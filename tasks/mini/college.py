@@ -13,7 +13,7 @@ from fractions import Fraction
 from random import Random
 
 from rstar_eval.tasks.mini.items import MiniItem
-from rstar_eval.tasks.mini.operations import Operation, assemble
+from rstar_eval.tasks.mini.operations import Operation, assemble, pick
 from rstar_eval.tasks.mini.relations import Tier
 from rstar_eval.tasks.mini.splits import Split, belongs
 
@@ -31,9 +31,9 @@ def attempt(rng: Random, split: Split) -> MiniItem | None:
     for name, new in zip("fg", "gh", strict=True):
         if rng.random() < 0.5:
             break
-        operations.append(_pick(rng, _operations(rng, name, new)))
+        operations.append(pick(rng, WEIGHTS, _operations(rng, name, new)))
     last = "fgh"[len(operations) - 1]
-    operations.append(_pick(rng, _questions(rng, last)))
+    operations.append(pick(rng, WEIGHTS, _questions(rng, last)))
     if len({one.name for one in operations}) < len(operations):
         return None
     return assemble("college", operations)
@@ -143,11 +143,6 @@ def _questions(rng: Random, g: str) -> list[Operation]:
             last, lambda p: _at(p, b),
         ),
     ]  # fmt: skip
-
-
-def _pick(rng: Random, operations: list[Operation]) -> Operation:
-    tier = rng.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()))[0]
-    return rng.choice([one for one in operations if one.tier == tier])
 
 
 def _at(p: Polynomial, x: Fraction | int) -> Fraction:

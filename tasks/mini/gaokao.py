@@ -11,7 +11,7 @@ from collections.abc import Callable
 from random import Random
 
 from rstar_eval.tasks.mini.items import MiniItem
-from rstar_eval.tasks.mini.operations import Operation, assemble
+from rstar_eval.tasks.mini.operations import Operation, assemble, pick
 from rstar_eval.tasks.mini.relations import Tier
 from rstar_eval.tasks.mini.splits import Split, belongs
 
@@ -26,14 +26,14 @@ def attempt(rng: Random, split: Split) -> MiniItem | None:
     operations = [start]
     state: Numbers = start.apply(None)
     for _ in range(rng.choices((1, 2, 3), (0.4, 0.4, 0.2))[0]):
-        one = _pick(rng, _filters(rng, state))
+        one = pick(rng, WEIGHTS, _filters(rng, state))
         if one.name in {other.name for other in operations}:
             return None
         state = one.apply(state)
         if len(state) < 2:
             return None
         operations.append(one)
-    operations.append(_pick(rng, _questions(len(state))))
+    operations.append(pick(rng, WEIGHTS, _questions(len(state))))
     return assemble("gaokao", operations)
 
 
@@ -170,8 +170,3 @@ def _questions(count: int) -> list[Operation]:
             )
         )  # fmt: skip
     return found
-
-
-def _pick(rng: Random, operations: list[Operation]) -> Operation:
-    tier = rng.choices(tuple(WEIGHTS), tuple(WEIGHTS.values()))[0]
-    return rng.choice([one for one in operations if one.tier == tier])

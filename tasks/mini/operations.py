@@ -3,9 +3,10 @@ numbers, a polynomial), the last of which asks for a number."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from random import Random
 from typing import Any
 
 from rstar_eval.tasks.mini.items import ItemStep, MiniItem, PlanStep
@@ -34,6 +35,12 @@ class Operation:
         """Return the operation as a problem's step."""
         wrong = None if self.wrong is None else PlanStep(self.comment, self.wrong, self.result)
         return ItemStep(PlanStep(self.comment, self.right, self.result), wrong, self.name, self.tier)
+
+
+def pick(rng: Random, weights: Mapping[Tier, float], operations: Sequence[Operation]) -> Operation:
+    """Return one of `operations`: first a tier by the weights, then any of that tier."""
+    tier = rng.choices(tuple(weights), tuple(weights.values()))[0]
+    return rng.choice([one for one in operations if one.tier == tier])
 
 
 def assemble(level: str, operations: Sequence[Operation]) -> MiniItem | None:

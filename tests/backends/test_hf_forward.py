@@ -78,9 +78,28 @@ def test_what_is_not_known_is_left_to_transformers(kind: str, dtype: str, change
 
 
 def test_a_replaced_projection_is_left_to_transformers() -> None:
-    class Adapted(torch.nn.Linear):  # type: ignore[misc]
+    class Wrapped(torch.nn.Module):  # type: ignore[misc]
+        """As adapters are put around a layer: no Linear itself, but with the weight of the one inside."""
+
+        def __init__(self, inner: Any) -> None:
+            super().__init__()
+            self.base_layer, self.out_features = inner, inner.out_features
+
+        @property
+        def weight(self) -> Any:
+            return self.base_layer.weight
+
+    class Quantised(torch.nn.Linear):  # type: ignore[misc]
         pass
 
+    def attend(*_: Any) -> Any:
+        raise AssertionError
+
     model = build("Qwen2")
-    model.model.layers[1].mlp.up_proj = Adapted(32, 48, bias=False)
-    assert plain_forward(model, lambda *_: (None, None)) is None
+    assert plain_forward(model, attend) is not None
+    attention = model.model.layers[1].self_attn
+    attention.q_proj = Wrapped(attention.q_proj)
+    assert plain_forward(model, attend) is None
+    model = build("Qwen2")
+    model.model.layers[0].mlp.up_proj = Quantised(32, 48, bias=False)
+    assert plain_forward(model, attend) is None
