@@ -94,7 +94,7 @@ def notes(table: Table) -> list[str]:
         lines += [
             "The miniature's problems and models are not the paper's, so that values can't be held against each "
             "other: agreement is of the order of a row and the one it is compared with below (yes, no, or open where 0 "
-            "lies in the paired 95 % interval).",
+            f"lies in the {'paired ' if _paired(table) else ''}95 % interval).",
             "How often its problems hold traps is a design choice and sets how much there is to gain.",
         ]
     else:
@@ -104,13 +104,19 @@ def notes(table: Table) -> list[str]:
         lines.append(f"Seeds: {', '.join(map(str, seeds))}. Intervals: {way}. Hardware: {preset.hardware}.")
     if any(row.extra for row in table.experiment.rows):
         lines.append("* not a row of the paper.")
+    if not _paired(table):
+        lines.append("Each row has problems of its own: differences are of independent samples (p by Welch's test).")
     if not seeds:
         lines.append("Nothing of this table was run here.")
     return lines
 
 
+def _paired(table: Table) -> bool:
+    return all(cell.difference is None or cell.difference.paired for cell in table.cells.values())
+
+
 def markdown(table: Table) -> str:
-    """Return a table as Markdown, with its notes, the runs behind each row, and the paired differences."""
+    """Return a table as Markdown, with its notes, the runs behind each row, and the differences."""
     from tabulate import tabulate
 
     unit = table.experiment.unit
@@ -133,7 +139,8 @@ def markdown(table: Table) -> str:
     tests = _test_rows(table)
     if tests:
         columns = ("row", "against", "column", "difference", "95 % interval", "p", "p (Holm)")
-        parts += ["## Paired differences", "", tabulate(tests, columns, tablefmt="github", disable_numparse=True), ""]
+        title = "## Paired differences" if _paired(table) else "## Differences"
+        parts += [title, "", tabulate(tests, columns, tablefmt="github", disable_numparse=True), ""]
     return "\n".join(parts)
 
 

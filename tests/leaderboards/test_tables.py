@@ -111,6 +111,9 @@ def test_problems_of_one_round_count_in_its_row_alone(made_up_results: Callable[
     assert (difference.paired, difference.n) == (False, 20)
     assert difference.mean == pytest.approx(0.2)
     assert difference.error == pytest.approx(math.sqrt((0.24 + 0.16) / 19))
+    text = markdown(table)
+    assert "independent samples" in text
+    assert "aired" not in text
 
 
 def test_rounds_that_an_evolution_has_not_are_not_run(tmp_path: Path, made_up_results: Callable[..., Path]) -> None:
