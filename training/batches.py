@@ -62,7 +62,7 @@ def _fill(order: Sequence[int], examples: Sequence[Example], tokens: int | None,
 
 def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
     """Return a batch as tensors, padded on the right: input_ids (texts x tokens), and for sft labels, else spans (texts
-    x tokens: 1 where a text is judged), targets and weights (examples). Of pairs all chosen texts come first, then all
+    x tokens: 1 where a token is judged), targets and weights (examples). Of pairs all chosen texts come first, then all
     rejected ones. There is no attention mask: a causal model sees no padding on the right, and is faster without."""
     import torch
 
@@ -76,10 +76,12 @@ def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
     if texts[0].labels:
         labels = [[*text.labels, *[IGNORED] * (width - len(text.labels))] for text in texts]
         return {"input_ids": ids, "labels": torch.tensor(labels)}
-    starts = torch.tensor([text.start for text in texts])
+    spans = mask * (places[None, :] >= torch.tensor([text.start for text in texts])[:, None]).long()
+    for at, text in enumerate(texts):
+        spans[at, list(text.printed)] = 0
     return {
         "input_ids": ids,
-        "spans": mask * (places[None, :] >= starts[:, None]).long(),
+        "spans": spans,
         "targets": torch.tensor([one.target for one in examples]),
         "weights": torch.tensor([one.weight for one in examples]),
     }

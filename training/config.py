@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from rstar_eval.errors import UserError, nearest
 from rstar_eval.serial import from_data
+from rstar_eval.solver.reward.card import HeadForm
 from rstar_eval.training.rows import RowKind
 
 TrainKind = Literal["sft", "ppm", "pqm", "orm"]
-HeadForm = Literal["last_token", "token_bilinear"]
 ROWS_OF: dict[TrainKind, RowKind] = {"sft": "sft", "ppm": "pairs", "pqm": "values", "orm": "outcomes"}
 """What kind of rows each kind of training learns from."""
 
@@ -32,9 +32,10 @@ class TrainConfig:
     max_length: rows with more tokens are left out (and counted).
     learn_outputs: sft: whether printed outputs are learned too. add_marks: whether marks of the step grammar that are
         no tokens of the base model become tokens.
-    head: where a reward model's value comes from: `last_token` (paper) or `token_bilinear` (sum over the step's
-        tokens). reduction: of the pairs' losses in an optimizer step: `mean` divides by their weights' sum, `sum` adds
-        a batch's and averages over batches and devices (authors' code).
+    head: where a reward model's value comes from: `last_token` (paper), `token_bilinear` or `token_logratio` (sums over
+        the tokens). beta: what a log ratio is multiplied by.
+    reduction: of the pairs' losses in an optimizer step: `mean` divides by their weights' sum, `sum` adds a batch's and
+        averages over batches and devices (authors' code).
     precision: fp32, or bf16 (mixed: weights stay fp32). gradient_checkpointing: less memory, more time.
     attention: transformers' attention implementation. lora_rank: 0 trains all weights; lora_alpha: its scale.
     save_dtype: of the saved weights. seed: order of the batches, fresh weights, the held-out problems.
@@ -59,6 +60,7 @@ class TrainConfig:
     learn_outputs: bool = True
     add_marks: bool = False
     head: HeadForm = "last_token"
+    beta: float = 0.3
     reduction: Literal["mean", "sum"] = "mean"
     precision: Literal["fp32", "bf16"] = "fp32"
     gradient_checkpointing: bool = False
@@ -75,7 +77,7 @@ class TrainConfig:
 NOT_IDENTITY = frozenset({"save_steps", "log_steps"})
 """Settings that don't change what is trained."""
 
-_ABOVE_ZERO = ("epochs", "learning_rate", "batch_tokens", "batch_rows", "step_rows", "accumulate", "max_length")
+_ABOVE_ZERO = ("beta", "epochs", "learning_rate", "batch_tokens", "batch_rows", "step_rows", "accumulate", "max_length")
 _ZERO_OR_MORE = ("weight_decay", "max_grad_norm", "lora_rank", "save_steps", "log_steps")
 
 

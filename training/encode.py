@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rstar_eval.errors import UserError
-from rstar_eval.solver.formats.rstar import END_OUTPUT, OUTPUT, prompt_text
+from rstar_eval.solver.formats.rstar import printed, prompt_text
 from rstar_eval.training.rows import OutcomeRow, PairRow, Row, SftRow, ValueRow
 
 IGNORED = -100
@@ -17,11 +16,13 @@ IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The tokens of one text, and where the part begins that is learned or judged (0-based)."""
+    """The tokens of one text, and where the part begins that is learned or judged (0-based); `printed`: places in
+    that part that are not judged."""
 
     tokens: tuple[int, ...]
     start: int
     labels: tuple[int, ...] = ()
+    printed: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +49,31 @@ class Encoded:
     too_long: int
 
 
-def encode(rows: Sequence[Row], tokenizer: Any, max_length: int, *, learn_outputs: bool = True) -> Encoded:
+def encode(
+    rows: Sequence[Row], tokenizer: Any, max_length: int, *, learn_outputs: bool = True, judge_outputs: bool = True
+) -> Encoded:
     """Return the rows as tokens; rows with more than `max_length` tokens are left out and counted.
 
     A policy's prompt and response are cut into tokens apart, as at inference, and the response gets the tokenizer's
     end-of-text token; a reward model's text is cut as a whole. learn_outputs: whether printed outputs, which the
-    sandbox writes at inference, are learned too (as in the authors' code). UserError if no row is short enough, or the
-    tokenizer lacks an end-of-text token.
+    sandbox writes at inference, are learned too (as in the authors' code); judge_outputs: whether a reward model's
+    score is summed over them too. UserError if no row is short enough, or the tokenizer lacks an end-of-text token.
     """
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer in {tokenizer.name_or_path!r} has no end-of-text token", "give it an eos_token")
-    texts = [text for row in rows for text in _texts(row)]
-    pieces = iter(_tokens(texts, tokenizer))
+    pieces = iter(_tokens([text for row in rows for text in _texts(row)], tokenizer))
     examples = []
     for place, row in enumerate(rows):
         if isinstance(row, SftRow):
             one = _sft(next(pieces), next(pieces), tokenizer.eos_token_id, place, row.response, learn_outputs)
         elif isinstance(row, PairRow):
-            sides = (_judged(next(pieces), row.prompt), _judged(next(pieces), row.prompt))
+            texts = (row.prompt + row.pos, row.prompt + row.neg)
+            sides = tuple(_judged(next(pieces), row.prompt, text, judge_outputs) for text in texts)
             one = Example(sides, 1.0, row.weight, place)
         else:
             target = row.q if isinstance(row, ValueRow) else float(row.right)
-            one = Example((_judged(next(pieces), _asked(row.prompt)),), target, 1.0, place)
+            (text,) = _texts(row)
+            one = Example((_judged(next(pieces), _asked(row.prompt), text, judge_outputs),), target, 1.0, place)
         examples.append(one)
     kept = [one for one in examples if one.length <= max_length]
     if not kept:
@@ -106,10 +110,8 @@ def _sft(prompt: _Piece, response: _Piece, eos: int, place: int, text: str, lear
     ids = response.ids if response.ids[-1:] == [eos] else [*response.ids, eos]
     labels = list(ids)
     if not learn_outputs:
-        spans = [match.span() for match in re.finditer(f"{OUTPUT}.*?{END_OUTPUT}", text, re.DOTALL)]
-        for at, (start, end) in enumerate(response.offsets):
-            if end > start and any(low <= start and end <= high for low, high in spans):
-                labels[at] = IGNORED
+        for at in printed(text, response.offsets):
+            labels[at] = IGNORED
     start = len(prompt.ids)
     whole = Text((*prompt.ids, *ids), start, (*[IGNORED] * start, *labels))
     return Example((whole,), row=place)
@@ -122,7 +124,8 @@ def _asked(prompt: str) -> str:
     return prompt if at < 0 else prompt[: at + len(opening)]
 
 
-def _judged(piece: _Piece, prompt: str) -> Text:
+def _judged(piece: _Piece, prompt: str, text: str, outputs: bool) -> Text:
     """Return a judged text; it starts at the first token that reaches beyond the prompt."""
+    left_out = set() if outputs else printed(text, piece.offsets, len(_asked(prompt)))
     start = next((at for at, (_, end) in enumerate(piece.offsets) if end > len(prompt)), len(piece.ids) - 1)
-    return Text(tuple(piece.ids), start)
+    return Text(tuple(piece.ids), start, printed=frozenset(left_out))

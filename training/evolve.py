@@ -122,9 +122,9 @@ class Evolution:
     def _base(self) -> dict[str, Any]:
         from rstar_eval.training.mini_base import bootstrap_rows, write_untrained
 
-        folder = self.folder / "base"
+        folder, cost = self.folder / "base", Cost(0.0, 0.0, 0)
         parameters = write_untrained(folder / "untrained", self.config.seed)
-        start, cost, digests = folder / "untrained", [], []
+        start, digests = folder / "untrained", []
         for phase, settings in enumerate(self.config.pretrain, start=1):
             corpus = folder / f"corpus{phase}.jsonl"
             if not corpus.exists():  # written atomically: if it is there it is whole
@@ -132,11 +132,10 @@ class Evolution:
                 write_rows(corpus, bootstrap_rows(self.config.demonstrations, seed, self.config.author))
             digests.append(hashlib.sha256(corpus.read_bytes()).hexdigest())
             output = folder / ("policy" if phase == len(self.config.pretrain) else f"phase{phase}")
-            cost.append(run_jobs(folder / "jobs", [self._training("sft", corpus, start, output, settings, 0)], 1))
+            cost += run_jobs(folder / "jobs", [self._training("sft", corpus, start, output, settings, 0)], 1)
             start = output
         figures = {"parameters": parameters, "demonstrations": self.config.demonstrations * len(digests)}
-        seconds, peak = round(sum(one.seconds for one in cost), 1), max(one.peak_mb for one in cost)
-        return {**figures, "corpus_sha256": digests, "seconds": seconds, "peak_mb": peak}
+        return {**figures, "corpus_sha256": digests, "seconds": cost.seconds, "peak_mb": cost.peak_mb}
 
     def _search(self, number: int) -> dict[str, Any]:
         plan = self.config.plan(number)
@@ -188,16 +187,12 @@ class Evolution:
         }  # fmt: skip
 
     def _train(self, number: int) -> dict[str, Any]:
+        """Train the policy from the base, then the PPM from the new policy, which it will guide."""
         folder, data = self._round(number), self._round(number) / "data"
-        jobs = [
-            self._training(
-                "sft", data / "sft-union.jsonl", self.base_policy(), folder / "policy", self.config.sft, number
-            ),
-            self._training(
-                "ppm", data / "pairs-union.jsonl", self.policy(number - 1), folder / "ppm", self.config.ppm, number
-            ),
-        ]
-        cost = self._train_all(folder, jobs)
+        policy, ppm = folder / "policy", folder / "ppm"
+        sft = self._training("sft", data / "sft-union.jsonl", self.base_policy(), policy, self.config.sft, number)
+        pairs = self._training("ppm", data / "pairs-union.jsonl", policy, ppm, self.config.ppm, number)
+        cost = self._train_all(folder, [sft]) + self._train_all(folder, [pairs])
         return {"sft": training_metrics(folder / "policy"), "ppm": training_metrics(folder / "ppm"), **_cost(cost)}
 
     def _evaluate(self, number: int) -> dict[str, Any]:
@@ -231,7 +226,7 @@ class Evolution:
         return {"kept": gain >= -2 * error, "gain": [gain, error]}
 
     def _judges(self, rounds: int) -> dict[str, Any]:
-        """Train the last round's PQM and ORM, from the policy that searched it, on all rounds' values and labels."""
+        """Train the last round's PQM and ORM, from its policy like its PPM, on all rounds' values and labels."""
         folder = self._round(rounds) / "judges"
         kinds: tuple[tuple[str, str], ...] = (("pqm", "values"), ("orm", "outcomes"))
         jobs = []
@@ -242,7 +237,7 @@ class Evolution:
                 for row in read_rows(self._round(n) / "data" / f"{name}.jsonl", name)  # type: ignore[arg-type]
             }
             write_rows(folder / f"{name}.jsonl", list(rows))
-            start, settings = self.policy(rounds - 1), self.config.pqm if kind == "pqm" else self.config.orm
+            start, settings = self._round(rounds) / "policy", self.config.pqm if kind == "pqm" else self.config.orm
             jobs.append(self._training(kind, folder / f"{name}.jsonl", start, folder / kind, settings, rounds))
         cost = self._train_all(folder, jobs)
         return {kind: training_metrics(folder / kind) for kind, _ in kinds} | _cost(cost)

@@ -58,6 +58,11 @@ class Cost:
     job_seconds: float
     peak_mb: int
 
+    def __add__(self, after: Cost) -> Cost:
+        """Return the cost of these jobs and, when they were done, those of `after`."""
+        seconds, job_seconds = self.seconds + after.seconds, self.job_seconds + after.job_seconds
+        return Cost(round(seconds, 1), job_seconds, max(self.peak_mb, after.peak_mb))
+
 
 def run_jobs(folder: Path, jobs: Sequence[Job], workers: int) -> Cost:
     """Run jobs in their order, `workers` at a time; their logs are NAME.log in `folder`.

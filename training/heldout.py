@@ -55,7 +55,7 @@ def measure(
                 hits += int((log.argmax(dim=-1) == labels[learned]).sum())
                 tokens += int(learned.sum())
             else:
-                scores = score_texts(model, inputs).float().tolist()
+                scores = score_texts(model, inputs, config).float().tolist()
                 for place, at in enumerate(batch):
                     found[at] = scores[place :: len(batch)]
     if kind == "sft":

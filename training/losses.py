@@ -7,13 +7,15 @@ pqm: (tanh(s) - q)^2.
 orm: binary cross-entropy of sigmoid(s) against right or wrong.
 
 The score s of a bilinear head is half the sum of its tokens' rewards: ppm compares the sums, pqm regresses tanh(s / 2).
+That of a log ratio is beta times the sum, which ppm compares; pqm regresses tanh(s / 2) as well.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from rstar_eval.training.config import HeadForm, TrainKind
+from rstar_eval.solver.reward.card import HeadForm
+from rstar_eval.training.config import TrainKind
 from rstar_eval.training.encode import IGNORED
 
 
@@ -29,7 +31,7 @@ def token_loss(model: Any, batch: dict[str, Any]) -> Any:
 
 def value_scale(head: HeadForm) -> float:
     """Return what a PQM's score is multiplied by before the tanh that makes it a value."""
-    return 0.5 if head == "token_bilinear" else 1.0
+    return 1.0 if head == "last_token" else 0.5
 
 
 def loss_sum(kind: TrainKind, head: HeadForm, scores: Any, batch: dict[str, Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rstar_eval.errors import UserError
 from rstar_eval.solver.backends.hf import check_folder
 from rstar_eval.solver.formats.rstar import ANSWER, CODE, END_ANSWER, END_CODE, END_OUTPUT, END_STEP, OUTPUT
 from rstar_eval.solver.reward.bilinear import bilinear_model, save_head, score_of
+from rstar_eval.solver.reward.logratio import REFERENCE, logratio_model
 from rstar_eval.training.config import TrainConfig, TrainKind
 
 MARKS = (CODE, END_STEP, END_CODE, OUTPUT, END_OUTPUT, ANSWER, END_ANSWER, "<|user|>", "<|assistant|>")
@@ -20,13 +22,13 @@ MARKS = (CODE, END_STEP, END_CODE, OUTPUT, END_OUTPUT, ANSWER, END_ANSWER, "<|us
 
 def check_extras(kind: TrainKind, config: TrainConfig) -> None:
     """UserError if a package that the training needs is not installed (with the extra that brings it), and for adapters
-    where they can't be had: under FSDP, and with a bilinear head."""
+    where they can't be had: under FSDP, and with a head that sums over tokens."""
     needed = ["torch", "transformers", "accelerate"]
     needed += ["peft"] * (config.lora_rank > 0) + ["tensorboard"] * (config.log_steps > 0)
     if config.lora_rank and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("true", "1"):
         raise UserError("lora_rank does not go together with FSDP", "train all weights, or use plain data parallelism")
-    if config.lora_rank and config.head == "token_bilinear" and kind != "sft":
-        raise UserError("lora_rank does not go together with head token_bilinear", "set lora_rank=0 or head=last_token")
+    if config.lora_rank and config.head != "last_token" and kind != "sft":
+        raise UserError(f"lora_rank does not go together with head {config.head}", "set lora_rank=0 or head=last_token")
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"{', '.join(missing)} not installed", "pip install 'rstar-eval[train]'")
@@ -50,7 +52,7 @@ def load_tokenizer(base: Path) -> Any:
 
 
 def load_model(kind: TrainKind, base: Path, tokenizer: Any, config: TrainConfig) -> Any:
-    """Return the model to train, in fp32: a causal language model, or one with a fresh scalar head.
+    """Return the model to train, in fp32: a causal language model, one with a fresh scalar head, or two (a log ratio).
 
     With `add_marks` marks that are no tokens yet are added to `tokenizer` and get the mean of all embeddings.
     UserError if the checkpoint does not load.
@@ -84,21 +86,21 @@ def load_model(kind: TrainKind, base: Path, tokenizer: Any, config: TrainConfig)
         with torch.no_grad():  # the authors start it within 1e-6 of zero
             model.score.weight.zero_()
     elif kind != "sft":
-        model = bilinear_model(model)
+        model = bilinear_model(model) if config.head == "token_bilinear" else logratio_model(model, deepcopy(model))
         model.gradient_checkpointing_enable = model.lm.gradient_checkpointing_enable
         model.device = model.lm.device
     return with_lora(model, kind, config) if config.lora_rank else model
 
 
-def score_texts(model: Any, batch: dict[str, Any]) -> Any:
+def score_texts(model: Any, batch: dict[str, Any], config: TrainConfig) -> Any:
     """Return a reward model's raw score of each text of a batch (see `batches.collate`): the head's output at the last
-    token, or half the sum of the rewards of the judged tokens."""
-    import torch
-
+    token, or the sum of the rewards of the judged tokens, halved (bilinear) or times beta (log ratio)."""
     found = model(input_ids=batch["input_ids"])
-    if isinstance(found, torch.Tensor):  # rewards of tokens
+    if config.head == "last_token":
+        return found.logits[:, 0]
+    if config.head == "token_bilinear":
         return score_of(found, batch["spans"])
-    return found.logits[:, 0]
+    return config.beta * (found * batch["spans"]).sum(-1)
 
 
 def with_lora(model: Any, kind: TrainKind, config: TrainConfig) -> Any:
@@ -151,13 +153,24 @@ def unwrapped(trainer: Any, config: TrainConfig) -> tuple[Any, dict[str, Any]]:
 
 def save_model(model: Any, state: dict[str, Any], tokenizer: Any, folder: Path, dtype: str) -> None:
     """Save a plain checkpoint: safetensors of `dtype`, config, tokenizer. `state`: the model's full state."""
+    if hasattr(model, "bilinear"):
+        save_head(state["bilinear"], folder)
+    if hasattr(model, "reference"):
+        _save_weights(model.reference, _part(state, "reference."), folder / REFERENCE, dtype)
+    if hasattr(model, "lm"):
+        model, state = model.lm, _part(state, "lm.")
+    _save_weights(model, state, folder, dtype)
+    tokenizer.save_pretrained(folder)
+
+
+def _part(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _save_weights(model: Any, state: dict[str, Any], folder: Path, dtype: str) -> None:
     import torch
 
     wanted = getattr(torch, dtype)
-    if hasattr(model, "bilinear"):
-        save_head(state["bilinear"], folder)
-        state = {key.removeprefix("lm."): value for key, value in state.items() if key.startswith("lm.")}
-        model = model.lm
     cast: dict[int, Any] = {}
     for value in state.values():  # tied weights must stay one tensor, or they would be saved twice
         if value.data_ptr() not in cast:
@@ -165,7 +178,6 @@ def save_model(model: Any, state: dict[str, Any], tokenizer: Any, folder: Path, 
     named = {key: cast[value.data_ptr()] for key, value in state.items()}
     model.config.use_cache = True
     model.save_pretrained(folder, state_dict=named)
-    tokenizer.save_pretrained(folder)
     path = folder / "config.json"  # transformers states the type that the model has here, not the one it was saved in
     config = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**config, "dtype": dtype}, indent=2) + "\n", encoding="utf-8")

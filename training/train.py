@@ -100,8 +100,9 @@ def _run(
     kept, held = split(rows, config.held_out, config.seed)
     if not kept:
         raise UserError(f"held_out {config.held_out} leaves no rows to train on", "make it smaller")
-    learned = encode(kept, tokenizer, config.max_length, learn_outputs=config.learn_outputs)
-    judged = encode(held, tokenizer, config.max_length, learn_outputs=config.learn_outputs) if held else Encoded([], 0)
+    take = {"learn_outputs": config.learn_outputs, "judge_outputs": config.head != "token_logratio"}
+    learned = encode(kept, tokenizer, config.max_length, **take)
+    judged = encode(held, tokenizer, config.max_length, **take) if held else Encoded([], 0)
     pad = int(tokenizer.pad_token_id)
     trainer = make_trainer(kind, model, learned.examples, pad, output, config, progress)
     resume = last_complete(output)
@@ -113,7 +114,9 @@ def _run(
     if trainer.args.process_index == 0:
         save_model(finished, state, tokenizer, output, config.save_dtype)
         if kind != "sft":
-            write_card(output, RewardCard(kind, config.head))
+            write_card(
+                output, RewardCard(kind, config.head, beta=config.beta if config.head == "token_logratio" else 1.0)
+            )
     return {
         "rows": {"trained": len(learned.examples), "held_out": len(judged.examples)},
         "too_long": learned.too_long + judged.too_long,

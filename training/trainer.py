@@ -62,7 +62,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         if self._kind == "sft":
             loss = token_loss(model, inputs)
         else:
-            loss = loss_sum(self._kind, self._config.head, score_texts(model, inputs), inputs)
+            loss = loss_sum(self._kind, self._config.head, score_texts(model, inputs, self._config), inputs)
         loss = loss / num_items_in_batch * self.args.world_size
         return (loss, None) if return_outputs else loss
 
@@ -94,7 +94,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
 
     @property
     def _bare(self) -> bool:
-        return hasattr(self.model, "bilinear") and not self.is_fsdp_enabled
+        return hasattr(self.model, "lm") and not self.is_fsdp_enabled
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Return 0: an estimate that nobody reads, at a cost in every step."""

@@ -89,7 +89,7 @@ async def start_scoring(spec: RewardSpec, path: Path, head: Head) -> VLLMScoreEn
 
     UserError if vLLM is missing, cannot serve this head, or does not start (with vLLM's reason).
     """
-    if head.kind == "bilinear":
+    if head.kind in ("bilinear", "logratio"):
         raise UserError(f"vLLM cannot serve the head of {str(path)!r}", "use engine=hf")
     check_installed()
     check_folder(path)

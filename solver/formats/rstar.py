@@ -10,6 +10,8 @@ fine-tuning data.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Literal
 
 from rstar_eval.solver.types import Completion, ParsedStep, Prompt
@@ -19,11 +21,23 @@ OUTPUT, END_OUTPUT = "<output>", "<end_of_output>"
 ANSWER, END_ANSWER = "<answer>", "<end_of_answer>"
 _MARKS = (CODE, END_STEP, END_CODE, OUTPUT, END_OUTPUT, ANSWER, END_ANSWER)
 _BOXED = "\\boxed"
+_PRINTED = re.compile(f"{OUTPUT}.*?{END_OUTPUT}", re.DOTALL)
 
 
 def prompt_text(question: str, prefix: str = "") -> str:
     """Return what a fine-tuned policy completes; also the text that its reward models judge."""
     return f"<|user|>:\n{question}\n<|assistant|>: Let's think step by step and solve the problem with code.{prefix}"
+
+
+def printed(text: str, spans: Sequence[tuple[int, int]], begin: int = 0) -> set[int]:
+    """Return which of a text's tokens (their characters: `spans`, start and end) lie in printed outputs, marks too, of
+    the solution that begins at character `begin`: these the sandbox wrote, not the policy."""
+    outputs = [match.span() for match in _PRINTED.finditer(text, begin)]
+    return {
+        at
+        for at, (start, end) in enumerate(spans)
+        if end > start and any(low <= start and end <= high for low, high in outputs)
+    }
 
 
 def boxed(text: str) -> str | None:

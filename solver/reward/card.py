@@ -11,16 +11,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rstar_eval.errors import UserError
-from rstar_eval.solver.formats.rstar import prompt_text
+from rstar_eval.solver.formats.rstar import printed, prompt_text
 
 CARD = "reward.json"
 SCHEMA = 1
 
 Kind = Literal["ppm", "orm", "pqm"]
-HeadForm = Literal["last_token", "token_bilinear"]
+HeadForm = Literal["last_token", "token_bilinear", "token_logratio"]
 
 SCALE: Mapping[str, float] = {"ppm": 5.0, "orm": 2.0, "pqm": 1.0}
 """A checkpoint's scalar output v, which may be any number, becomes the value tanh(v / SCALE[kind]) in (-1, 1).
@@ -39,12 +39,13 @@ class RewardCard:
     """What a reward checkpoint is: its kind (which scale), the form of its head, and the layout of its text.
 
     head: `last_token` is the paper's (sequence classification, one output, read at the last token); `token_bilinear`
-    is reward/bilinear.py's.
+    is reward/bilinear.py's; `token_logratio` is reward/logratio.py's, with its `beta` (which the others ignore).
     """
 
     kind: Kind = "ppm"
     head: HeadForm = "last_token"
     layout: str = "rstar"
+    beta: float = 1.0
 
 
 def judged_text(question: str, prefix: str, layout: str = "rstar") -> str:
@@ -66,8 +67,11 @@ def judged_together(tokenizer: Any, question: str, prefixes: Sequence[str], layo
     return [[int(token) for token in tokens] for tokens in encoded]
 
 
-def judged_solution(tokenizer: Any, question: str, prefix: str, layout: str = "rstar", skip: int = 0) -> list[int]:
-    """Return the places in `judged_tokens` of the solution's tokens, from character `skip` of `prefix` on.
+def judged_solution(
+    tokenizer: Any, question: str, prefix: str, layout: str = "rstar", skip: int = 0, *, outputs: bool = True
+) -> list[int]:
+    """Return the places in `judged_tokens` of the solution's tokens, from character `skip` of `prefix` on; with
+    `outputs` false without those of printed outputs.
 
     A token that lies across the border belongs to the solution. Place 0 is never one. UserError for a tokenizer that
     can't tell where its tokens are.
@@ -77,7 +81,8 @@ def judged_solution(tokenizer: Any, question: str, prefix: str, layout: str = "r
     text = judged_text(question, prefix, layout)
     border = len(text) - len(prefix) + skip
     spans = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
-    return [place for place, (_, end) in enumerate(spans) if end > border and place]
+    left_out = set() if outputs else printed(text, spans, len(text) - len(prefix))
+    return [place for place, (_, end) in enumerate(spans) if end > border and place and place not in left_out]
 
 
 def value_of(kind: Kind, output: float) -> float:
@@ -101,11 +106,12 @@ def read_card(folder: Path) -> RewardCard | None:
         return None
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        card = RewardCard(str(data["kind"]), str(data["head"]), str(data["layout"]))  # type: ignore[arg-type]
+        beta = float(data.get("beta", 1.0))
+        card = RewardCard(str(data["kind"]), str(data["head"]), str(data["layout"]), beta)  # type: ignore[arg-type]
         schema = data["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{str(path)!r} is no card of a reward model ({error})", "save the model again") from None
-    known = card.kind in SCALE and card.head in ("last_token", "token_bilinear") and card.layout in LAYOUTS
+    known = card.kind in SCALE and card.head in get_args(HeadForm) and card.layout in LAYOUTS and 0 < beta < math.inf
     if schema != SCHEMA or not known:
         raise UserError(f"{str(path)!r} holds values that this version does not know: {data}", "save the model again")
     return card

@@ -21,8 +21,8 @@ from rstar_eval.solver.reward.spec import RewardSpec
 class ScoreInput:
     """The tokens of one text, and the places in them (0-based, ascending, none twice) at which outputs are read.
 
-    A last-token head has one place, the last token; a step-token head one a step; a bilinear head one a token of the
-    solution (none for an empty one: no outputs).
+    A last-token head has one place, the last token; a step-token head one a step; one that judges tokens one a token of
+    the solution (none for an empty one: no outputs).
     """
 
     tokens: tuple[int, ...]
@@ -36,9 +36,11 @@ class Head:
     classify: the checkpoint's own classification head (`score`), `outputs` numbers a place, before any activation.
     tokens: the language-model head's logits of the tokens in `tokens`, in that order (`outputs` = len(tokens)).
     bilinear: reward/bilinear.py's reward of the token at each place (one output); transformers only.
+    logprob: the log probability of the token at each place; logratio: the same less that of the reference policy
+    (reward/logratio.py). One output each; transformers only.
     """
 
-    kind: Literal["classify", "tokens", "bilinear"] = "classify"
+    kind: Literal["classify", "tokens", "bilinear", "logprob", "logratio"] = "classify"
     outputs: int = 1
     tokens: tuple[int, ...] = ()
 

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from rstar_eval.errors import BackendError, UserError
-from rstar_eval.solver.backends.hf import choose_device, weight_files
+from rstar_eval.solver.backends.hf import check_folder, choose_device, weight_files
 from rstar_eval.solver.backends.hf_cache import PromptCache, Prompts, Slots, cache_bytes, rounded
 from rstar_eval.solver.backends.waves import REST, REST_TIMES, Waves
-from rstar_eval.solver.reward.engines import Head, ScoreInput
-from rstar_eval.solver.reward.hf_weights import VALUE_HEAD, Reader, load_backbone, load_reader
+from rstar_eval.solver.reward.engines import Head, ScoreEngine, ScoreInput
+from rstar_eval.solver.reward.hf_weights import BEFORE, VALUE_HEAD, Reader, load_backbone, load_reader
+from rstar_eval.solver.reward.logratio import REFERENCE, DifferenceEngine
 from rstar_eval.solver.reward.packing import PackedRow, pack
 from rstar_eval.solver.reward.spec import RewardSpec
 
@@ -66,7 +67,7 @@ class HFScoreEngine:
         self.context = context
         self._backbone, self._reader, self._head = backbone, reader, head
         self._batch = batch
-        self._back = 1 if head.kind == "bilinear" else 0  # how far before a place its state lies
+        self._back = 1 if head.kind in BEFORE else 0  # how far before a place its state lies
         self._slots = Slots(backbone, batch)
         self._prefixes: Prompts[_Known] = Prompts(PREFIX_BYTES, lambda known: cache_bytes(known.cache))
         self._identity = {**identity, "batch": batch, "context": context}
@@ -192,15 +193,13 @@ class HFScoreEngine:
         where = self._where(rows, known)
         at = torch.tensor([(i, state, place) for i, state, place in where], dtype=torch.long, device=device)
         at = at.reshape(-1, 3)
-        embedded = None
-        if self._head.kind == "bilinear":
-            embedded = self._backbone.get_input_embeddings()(tokens[at[:, 0], at[:, 2]])
-        values = iter(self._reader(hidden[at[:, 0], at[:, 1]], embedded).float().tolist())
+        read = self._reader(hidden[at[:, 0], at[:, 1]], tokens[at[:, 0], at[:, 2]])
+        values = iter(read.float().tolist())
         return [self._collect(i, row, known[i], values) for i, row in enumerate(rows)]
 
     def _known(self, row: PackedRow) -> _Known:
         """Return what is known of the row's shared tokens, as far as it can be used: outputs that are asked for must
-        be known too, and a bilinear head needs the state before its first fresh place."""
+        be known too, and a head that judges tokens needs the state before its first fresh place."""
         found = self._prefixes.longest(row.tokens[: row.shared])
         if found is None:
             return _Known([], 0, {})
@@ -212,14 +211,14 @@ class HFScoreEngine:
 
     def _where(self, rows: Sequence[PackedRow], known: Sequence[_Known]) -> list[tuple[int, int, int]]:
         """Return, for each place to be read, its row, the state it is read from and the place itself, both counted from
-        the first fresh token. The state of a bilinear head is that of the token before in its text: next to it, or,
-        for a text's first own token, the last shared one."""
+        the first fresh token. A head that judges tokens reads the state of the token before in its text: next to it,
+        or, for a text's first own token, the last shared one."""
         found = []
         for i, row in enumerate(rows):
             start, shared = known[i].length, row.shared
             for place in (place for places in row.places for place in places if place >= start + self._back):
                 state = place
-                if self._head.kind == "bilinear":
+                if self._back:
                     own = place >= shared and row.owners[place - 1] != row.owners[place]
                     state = shared - 1 if own else place - 1
                 found.append((i, state - start, place - start))
@@ -239,9 +238,15 @@ class HFScoreEngine:
         return outputs
 
 
-async def start(spec: RewardSpec, path: Path, head: Head) -> HFScoreEngine:
+async def start(spec: RewardSpec, path: Path, head: Head) -> ScoreEngine:
     """Load the checkpoint in folder `path` and return its engine (engines.ENGINES)."""
-    return await asyncio.to_thread(_load, spec, path, head)
+    if head.kind != "logratio":
+        return await asyncio.to_thread(_load, spec, path, head)
+    reference = path / REFERENCE
+    check_folder(reference)
+    each = Head("logprob", 1)
+    trained = await asyncio.to_thread(_load, spec, path, each)
+    return DifferenceEngine(trained, await asyncio.to_thread(_load, spec, reference, each))
 
 
 def _load(spec: RewardSpec, path: Path, head: Head) -> HFScoreEngine:

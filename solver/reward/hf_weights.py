@@ -21,8 +21,10 @@ VALUE_HEAD = "value_head.bin"
 """The authors' head, beside a causal language model."""
 
 Reader = Callable[[Any, Any], Any]
-"""Maps the states at the wanted places and, for a bilinear head, the embeddings of the tokens there (both places x
-hidden) to outputs (places x outputs, float32)."""
+"""Maps states (places x hidden) and the tokens that are judged there (places) to outputs (places x outputs, float32). A
+state is that of the token before where the head judges tokens (BEFORE), else of the token itself."""
+BEFORE = ("bilinear", "logprob")
+"""Kinds of heads that judge a token by the state before it."""
 
 
 def load_backbone(path: Path, dtype: str, device: str) -> Any:
@@ -69,11 +71,14 @@ def load_reader(path: Path, head: Head, backbone: Any) -> Reader:
 
     device, hidden = backbone.device, backbone.config.get_text_config().hidden_size
     if head.kind == "bilinear":
-        matrix = bilinear.load_head(path, hidden).to(device)
-        return lambda before, embedded: bilinear.token_rewards(matrix, before, embedded)[..., None]
-    if head.kind == "tokens":
+        matrix, embed = bilinear.load_head(path, hidden).to(device), backbone.get_input_embeddings()
+        return lambda before, tokens: bilinear.token_rewards(matrix, before, embed(tokens))[..., None]
+    if head.kind in ("tokens", "logprob"):
         found = read_tensors(path, ["lm_head.weight"]).get("lm_head.weight")
         table = found if found is not None else backbone.get_input_embeddings().weight
+        if head.kind == "logprob":
+            table = table.to(device, torch.float32)
+            return lambda before, tokens: (before.float() @ table.T).log_softmax(-1).gather(-1, tokens[:, None])
         layers = [(table[list(head.tokens)], None)]
     else:
         layers = _classifier(path)
@@ -88,7 +93,7 @@ def load_reader(path: Path, head: Head, backbone: Any) -> Reader:
             "is this the right kind of reward model?",
         )
 
-    def read(states: Any, embedded: Any) -> Any:
+    def read(states: Any, tokens: Any) -> Any:
         states = states.float()
         for i, (weight, bias) in enumerate(matrices):
             states = torch.nn.functional.linear(torch.relu(states) if i else states, weight, bias)

@@ -31,8 +31,8 @@ async def make_model(spec: RewardSpec) -> ModelReward:
     engine = spec.string("engine", "hf")
     if spec.scheme == "official":
         await asyncio.to_thread(value_head, path)
-    if engine != "hf" and (spec.scheme == "official" or adapter.head.kind == "bilinear"):
+    if engine != "hf" and (spec.scheme == "official" or adapter.head.kind in ("bilinear", "logratio")):
         mend = "rstar-eval convert-ppm IN OUT, then ppm:OUT" if spec.scheme == "official" else "leave engine= out"
-        what = "value_head.bin" if spec.scheme == "official" else "the token_bilinear head"
+        what = "value_head.bin" if spec.scheme == "official" else f"the token_{adapter.head.kind} head"
         raise UserError(f"{engine} can't serve {what} of {str(path)!r}", mend)
     return ModelReward(spec.text, adapter, await ENGINES[engine](spec, path, adapter.head))

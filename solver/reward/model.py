@@ -72,7 +72,7 @@ class ModelReward:
                 len(one.tokens),
                 self.engine.context,
             )
-        # Place 0 is never read: a bilinear head needs the token before.
+        # Place 0 is never read: a head that judges tokens needs the one before.
         places = tuple(place - over for place in one.positions if place > over)
         if one.positions and not places:
             places = (self.engine.context - 1,)

@@ -126,6 +126,10 @@ def build(kind: str, folder: Path) -> None:
         transformers.Qwen2ForCausalLM(config(tokenizer)).save_pretrained(folder)
         save_head(torch.randn(32, 32) * 0.02, folder)
         write_card(folder, RewardCard("ppm", "token_bilinear"))
+    elif kind == "logratio":
+        transformers.Qwen2ForCausalLM(config(tokenizer, tie_word_embeddings=True)).save_pretrained(folder)
+        transformers.Qwen2ForCausalLM(config(tokenizer)).save_pretrained(folder / "reference")
+        write_card(folder, RewardCard("ppm", "token_logratio", beta=0.05))
     elif kind == "official":
         transformers.Qwen2ForCausalLM(config(tokenizer)).save_pretrained(folder)
         head = {"v_head.summary.weight": torch.randn(1, 32), "v_head.summary.bias": torch.randn(1)}
@@ -168,7 +172,9 @@ class Kit:
         if kind == "scripted":
             return kind
         family = kind.removesuffix("-vllm")
-        scheme = {"bilinear": "ppm"}.get(family, family if family in ("ppm", "orm", "pqm", "official") else "prm")
+        scheme = {"bilinear": "ppm", "logratio": "ppm"}.get(
+            family, family if family in ("ppm", "orm", "pqm", "official") else "prm"
+        )
         more = f"&kind={family}" if scheme == "prm" else ""
         if kind != family:
             return f"{scheme}:{self.models(kind)}?engine=vllm&kv_gib=0.25&threads=1{more}"

@@ -175,6 +175,13 @@ def break_it(name: str, folder: Path) -> str:
             json.dumps({"schema": 1, "kind": "ppm", "head": "token_bilinear", "layout": "rstar"})
         )
         return f"ppm:{folder}?engine=vllm"
+    elif name == "logratio on vllm":
+        (folder / "reward.json").write_text(json.dumps({**LOGRATIO, "beta": 0.3}))
+        return f"ppm:{folder}?engine=vllm"
+    elif name == "no reference":
+        (folder / "reward.json").write_text(json.dumps({**LOGRATIO, "beta": 0.3}))
+    elif name == "beta":
+        (folder / "reward.json").write_text(json.dumps({**LOGRATIO, "beta": -1}))
     elif name == "bilinear missing":
         (folder / "reward.json").write_text(
             json.dumps({"schema": 1, "kind": "ppm", "head": "token_bilinear", "layout": "rstar"})
@@ -186,6 +193,7 @@ def break_it(name: str, folder: Path) -> str:
     return f"ppm:{folder}"
 
 
+LOGRATIO = {"schema": 1, "kind": "ppm", "head": "token_logratio", "layout": "rstar"}
 BROKEN = {
     "no such folder": "no model at",
     "a file": "is a file",
@@ -200,12 +208,15 @@ BROKEN = {
     "broken card": "no card",
     "other kind": "of kind ppm, not orm",
     "device": "is not there",
-    "aggregate": "token_bilinear",
+    "aggregate": "last_token",
     "no value head": "no value_head.bin",
     "kind unknown": "known: math-shepherd",
     "hostile head": "more than tensors",
     "bilinear on vllm": "vllm can't serve the token_bilinear head",
     "bilinear missing": "no bilinear.safetensors",
+    "logratio on vllm": "vllm can't serve the token_logratio head",
+    "no reference": "reference",
+    "beta": "does not know",
     "own code": "",
 }
 

@@ -177,3 +177,37 @@ def test_bilinear_module_that_is_trained_gives_the_same_scores(kit: Any) -> None
         values = torch.tanh(score_of(module(padded, mask), solution) / 2).tolist()
     assert kit.scores(kit.spec("bilinear"), kit.question, kit.texts) == pytest.approx(values, abs=1e-5)
     assert module.bilinear.requires_grad
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_logratio_head(kit: Any, shared: bool) -> None:
+    """Tokens of printed outputs do not count; texts that share a beginning give what each gives alone."""
+    from rstar_eval.solver.reward.card import judged_text
+
+    tokenizer, model = loaded(kit, "logratio")
+    reference = transformers.AutoModelForCausalLM.from_pretrained(kit.models("logratio") / "reference").eval()
+    output = "<output>7<end_of_output>"
+    texts = [*kit.texts, kit.texts[0] + "\n" + output + "x = 1"]
+    expected = []
+    for text in texts:
+        ids = tokenizer(judged_text(kit.question, text))["input_ids"]
+        start = len(tokenizer(judged_text(kit.question, ""))["input_ids"])
+        logs = [logprobs(one, ids) for one in (model, reference)]
+        rewards = [mine - theirs for mine, theirs in zip(*logs, strict=True)]
+        judged = set(range(start, len(ids)))
+        if output in text:
+            head = len(tokenizer(judged_text(kit.question, text[: text.index(output)]))["input_ids"])
+            judged -= set(range(head, head + len(tokenizer(output)["input_ids"])))
+        expected.append(math.tanh(0.05 * sum(rewards[at] for at in judged) / 2))
+    assert len({round(value, 4) for value in expected}) == len(texts)
+    asked = [texts] if shared else [[text] for text in texts]
+    found = [value for part in asked for value in kit.scores(kit.spec("logratio"), kit.question, part)]
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert kit.scores(kit.spec("logratio"), kit.question, [""]) == [0.0]
+
+
+def logprobs(model: Any, ids: list[int]) -> list[float]:
+    """Return log p of each token (0 for the first), one at a time."""
+    with torch.no_grad():
+        logs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    return [0.0, *(float(logs[at - 1, ids[at]]) for at in range(1, len(ids)))]

@@ -41,6 +41,8 @@ def rows_of(kind: str) -> list[Row]:
         ("ppm", "last_token", 5.0),
         ("ppm", "token_bilinear", 2.0),
         ("pqm", "token_bilinear", 2.0),
+        ("ppm", "token_logratio", 2.0),
+        ("pqm", "token_logratio", 2.0),
         ("orm", "last_token", 2.0),
     ],
 )
@@ -55,13 +57,14 @@ def test_the_search_sees_the_scores_that_were_trained(
     from rstar_eval.training.models import load_tokenizer, score_texts
     from rstar_eval.training.train import train
 
-    train(kind, rows_of(kind), base, tmp_path / "m", replace(QUICK, head=head))
+    config = replace(QUICK, head=head)
+    train(kind, rows_of(kind), base, tmp_path / "m", config)
     model = _trained(tmp_path / "m", head)
     tokenizer = load_tokenizer(tmp_path / "m")
     texts = [FIRST, FIRST + GOOD, FIRST + BAD]
     rows = [OutcomeRow(PROMPT.format("q3"), text, True) for text in texts]
     with torch.no_grad():
-        scores = score_texts(model, collate(encode(rows, tokenizer, 999).examples, 1)).tolist()
+        scores = score_texts(model, collate(encode(rows, tokenizer, 999).examples, 1), config).tolist()
 
     async def served() -> list[float]:
         reward = await make_reward(f"{kind}:{tmp_path / 'm'}?device=cpu&dtype=float32")
@@ -82,9 +85,15 @@ def _trained(folder: Path, head: str):
 
     if head == "last_token":
         return transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    causal = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    if head == "token_logratio":
+        from rstar_eval.solver.reward.logratio import logratio_model
+
+        reference = transformers.AutoModelForCausalLM.from_pretrained(folder / "reference", dtype=torch.float32)
+        return logratio_model(causal, reference).eval()
     from rstar_eval.solver.reward.bilinear import bilinear_model, load_head
 
-    model = bilinear_model(transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32))
+    model = bilinear_model(causal)
     model.bilinear.data = load_head(folder, 16)
     return model.eval()
 

@@ -52,6 +52,8 @@ def weights(folder: Path) -> bytes:
         ("sft", "last_token", "token_accuracy", 0.6),
         ("ppm", "last_token", "accuracy", 1.0),
         ("ppm", "token_bilinear", "accuracy", 1.0),
+        ("ppm", "token_logratio", "accuracy", 1.0),
+        ("pqm", "token_logratio", "correlation", 0.99),
         ("pqm", "token_bilinear", "correlation", 0.99),
         ("orm", "token_bilinear", "auc", 1.0),
     ],
@@ -82,6 +84,13 @@ def test_each_kind_learns_and_saves_a_plain_checkpoint(
             bad = torch.tensor([tokenizer(PROMPT.format("q1") + BAD)["input_ids"]])
             with torch.no_grad():
                 assert float(model(input_ids=ids).logits) > float(model(input_ids=bad).logits)
+        elif head == "token_logratio":
+            assert card["beta"] == config.beta
+            reference = transformers.AutoModelForCausalLM.from_pretrained(out / "reference").state_dict()
+            start = transformers.AutoModelForCausalLM.from_pretrained(base).state_dict()
+            mine = transformers.AutoModelForCausalLM.from_pretrained(out).state_dict()
+            assert all(torch.equal(start[name], one) for name, one in reference.items()), "the reference stays"
+            assert not all(torch.equal(start[name], one) for name, one in mine.items())
         else:
             from rstar_eval.solver.reward.bilinear import load_head
 
@@ -100,7 +109,8 @@ def test_the_same_training_gives_the_same_bits_and_another_seed_others(base: Pat
 
 
 @pytest.mark.parametrize(
-    ("head", "optimizer"), [("last_token", "adamw"), ("token_bilinear", "adamw"), ("token_bilinear", "muon")]
+    ("head", "optimizer"),
+    [("last_token", "adamw"), ("token_bilinear", "adamw"), ("token_bilinear", "muon"), ("token_logratio", "adamw")],
 )
 def test_a_stopped_training_goes_on_and_ends_with_the_same_bits(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str, optimizer: str
@@ -201,8 +211,9 @@ def test_adapters_are_merged_into_a_plain_checkpoint(base: Path, tmp_path: Path)
     assert trained.manifest["metrics"]["train"]["accuracy"] == 1.0
     model = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "a")
     assert not any("lora" in name for name in model.state_dict())
-    with pytest.raises(UserError, match="token_bilinear"):
-        train("ppm", rows_of("ppm"), base, tmp_path / "b", replace(QUICK, lora_rank=4, head="token_bilinear"))
+    for head in ("token_bilinear", "token_logratio"):
+        with pytest.raises(UserError, match=head):
+            train("ppm", rows_of("ppm"), base, tmp_path / "b", replace(QUICK, lora_rank=4, head=head))
 
 
 def test_memory_savers_marks_logs_and_dtypes(base: Path, tmp_path: Path) -> None:
