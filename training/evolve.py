@@ -190,7 +190,9 @@ class Evolution:
         """Train the policy from the base, then the PPM from the new policy, which it will guide."""
         folder, data = self._round(number), self._round(number) / "data"
         policy, ppm = folder / "policy", folder / "ppm"
-        sft = self._training("sft", data / "sft-union.jsonl", self.base_policy(), policy, self.config.sft, number)
+        sft = self._training(
+            "sft", data / "sft-union.jsonl", self.base_policy(), policy, self.config.sft_of(number), number
+        )
         pairs = self._training("ppm", data / "pairs-union.jsonl", policy, ppm, self.config.ppm, number)
         cost = self._train_all(folder, [sft]) + self._train_all(folder, [pairs])
         return {"sft": training_metrics(folder / "policy"), "ppm": training_metrics(folder / "ppm"), **_cost(cost)}

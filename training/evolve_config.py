@@ -23,12 +23,14 @@ PoolSource = Literal["mini", "gsm8k", "math"]
 class RoundPlan:
     """One round. search: how every problem of the pool is searched. guided: whether the last round's PPM guides it
     (paper: rounds 3 and 4). more: a second search of what the first left unsolved (paper: round 4; None: none).
-    fresh: how many problems of each level are drawn for this round alone, beside the pool that all rounds search."""
+    fresh: how many problems of each level are drawn for this round alone, beside the pool that all rounds search.
+    epochs: passes of its SFT (None: as `sft` says)."""
 
     search: SearchConfig
     guided: bool = False
     more: SearchConfig | None = None
     fresh: Mapping[str, int] = field(default_factory=dict)
+    epochs: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,11 @@ class EvolveConfig:
         """Return the seed of the mini base's corpus of each pretraining phase."""
         return [derive_seed(self.seed, *["corpus"] * phase) for phase in range(1, len(self.pretrain) + 1)]
 
+    def sft_of(self, number: int) -> TrainConfig:
+        """Return how a round's policy is trained."""
+        epochs = self.plan(number).epochs
+        return self.sft if epochs is None else replace(self.sft, epochs=epochs)
+
     def greedy(self) -> SearchConfig:
         """Return how pass@1 is measured."""
         return replace(self.system2, strategy="greedy", rollouts=1, trees=1, rollouts_per_trajectory=1, choose="auto")
@@ -125,13 +132,13 @@ def _mini() -> EvolveConfig:
         plans=(
             RoundPlan(search, fresh=easy),
             RoundPlan(search, fresh=hard),
-            RoundPlan(search, guided=True, fresh=hard),
-            RoundPlan(search, guided=True, more=more, fresh=hard),
+            RoundPlan(search, guided=True, fresh=hard, epochs=4),
+            RoundPlan(search, guided=True, more=more, fresh=hard, epochs=4),
         ),
         data=MINI_DATA,
         pretrain=(pretrain,),
         sft=training_preset("mini", "sft", optimizer="adamw", learning_rate=1e-3, epochs=8, max_length=512),
-        ppm=training_preset("mini", "ppm", max_steps=800, held_out=0.1, max_length=512),
+        ppm=training_preset("mini", "ppm", max_steps=1200, held_out=0.1, max_length=512),
         pqm=training_preset("mini", "pqm", max_steps=1000, held_out=0.1, max_length=512),
         orm=training_preset("mini", "orm", max_steps=1000, held_out=0.1, max_length=512),
         policy_options="?format=rstar&threads=1&parallel=64",
@@ -200,6 +207,9 @@ def evolve_preset(name: str, changes: Mapping[str, object] | None = None, seed: 
     for plan in config.plans:
         for search in filter(None, (plan.search, plan.more)):
             check_config(search, scored=True)
+    for place, plan in enumerate(config.plans):
+        if plan.epochs is not None and not 0 < plan.epochs < float("inf"):
+            raise UserError(f"plans.{place}.epochs is {plan.epochs}", "give a number above 0")
     if config.workers < 1:
         raise UserError(f"workers is {config.workers}", "give at least 1")
     return config

@@ -212,7 +212,9 @@ def _round(config: EvolveConfig, facts: Facts, number: int) -> RoundCost:
     )
     rounds = number if chosen.fresh else 1  # data sets are unions over the rounds' problems
     solved = rounds * facts.problems * (1 - after)
-    _train(cost, config.sft, "SFT", solved * config.data.solutions, facts.question + facts.solution, 1, facts)
+    _train(
+        cost, config.sft_of(number), "SFT", solved * config.data.solutions, facts.question + facts.solution, 1, facts
+    )
     _train(cost, config.ppm, "PPM", solved * facts.pairs, facts.question + facts.solution, 2, facts)
     cost.tree_bytes = nodes * BYTES_A_NODE
     say(f"disk, trees: {_short(nodes)} nodes x {BYTES_A_NODE:g} bytes (compressed) = {_bytes(cost.tree_bytes)}")

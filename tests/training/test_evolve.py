@@ -50,6 +50,9 @@ def test_settings_reach_into_nested_ones() -> None:
     assert config.author.misread["A"] == 0.5
     assert evolve_preset("mini", {"pool.6": 3}).pool["6"] == 3
     assert evolve_preset("mini", {"plans.1.fresh.aime": 3}).plan(2).fresh["aime"] == 3
+    passes = evolve_preset("mini", {"sft.epochs": 6, "plans.1.epochs": 2})
+    assert [passes.sft_of(number).epochs for number in (1, 2)] == [6, 2]
+    assert passes.sft_of(2).learning_rate == passes.sft.learning_rate
 
 
 @pytest.mark.parametrize(
@@ -62,6 +65,7 @@ def test_settings_reach_into_nested_ones() -> None:
         ("mini", {"demonstrations": "many"}, "demonstrations.*'many'"),
         ("mini", {"plans.0.search.rollouts": 0}, "rollouts is 0"),
         ("mini", {"workers": 0}, "workers is 0"),
+        ("mini", {"plans.2.epochs": 0}, "plans.2.epochs is 0"),
     ],
 )
 def test_bad_settings_are_user_errors(name: str, changes: dict[str, object], match: str) -> None:

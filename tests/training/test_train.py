@@ -293,7 +293,7 @@ def test_presets_state_the_papers_numbers() -> None:
         "last_token",
         "sum",
     )
-    assert preset("mini", "ppm").head == "token_bilinear"
+    assert preset("mini", "ppm").head == "token_logratio"
     with pytest.raises(UserError, match="mini"):
         preset("minni", "sft")
 
