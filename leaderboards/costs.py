@@ -82,7 +82,7 @@ def describe(name: str, models: Models) -> str:
         return f"given: {models.given[name]}"
     if model.train:
         rows = f"{model.data} rows" + (" of the evolution" if model.base is None or model.evolution else "")
-        base = model.base or ("the policy that searched last" if model.train == "ppm" else "the evolution's base")
+        base = model.base or ("its last policy" if model.train == "ppm" else "the evolution's base")
         changes = "".join(f", {key} {value}" for key, value in model.set.items())
         return f"train {model.train} on {rows}, from {base}{changes}"
     if model.evolve:

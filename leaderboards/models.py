@@ -156,12 +156,12 @@ class Models:
         data = [evolution.folder / f"round{number}" / "data" for number in range(1, last + 1)]
         if model.train == "ppm":
             config = replace(settings.ppm, seed=derive_seed(seed, "train", "ppm", last))
-            return data[-1] / "pairs-union.jsonl", evolution.policy(evolution.kept(last - 1)), config
+            return data[-1] / "pairs-union.jsonl", evolution.policy(last), config
         rows = output.with_name(f"{name}.jsonl")
         if not rows.exists():
             rows.parent.mkdir(parents=True, exist_ok=True)
             write_rows(rows, latest([read_rows(folder / f"{model.data}.jsonl", "sft") for folder in data]))
-        return rows, evolution.base, replace(settings.sft, seed=derive_seed(seed, "train", "sft", last))
+        return rows, evolution.base, replace(settings.sft_of(last), seed=derive_seed(seed, "train", "sft", last))
 
     def _evolution(self, name: str, seed: int) -> Evolution:
         if seed not in self.evolutions:
