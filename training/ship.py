@@ -17,6 +17,7 @@ from rstar_eval.config import RunConfig
 from rstar_eval.errors import UserError
 from rstar_eval.evaluation import run_config
 from rstar_eval.serial import from_data
+from rstar_eval.solver.reward.logratio import REFERENCE
 from rstar_eval.tasks import load_task
 from rstar_eval.training.evolve_config import EvolveConfig
 from rstar_eval.training.evolve_figures import read_runs, round_figures
@@ -27,6 +28,11 @@ FIGURES = "figures.json"
 
 _KEPT = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "reward.json")
 _WAYS = {"greedy": "greedy", "system2": "searched with its round's PPM ({} rollouts)"}
+_HEADS = {
+    "token_bilinear": "Its head sums a bilinear score over a solution's tokens; the paper's reads the last one.",
+    "token_logratio": "Its head sums how much likelier a solution's tokens are under it than under the policy in\n"
+    "`reference/`, which it was trained from; the paper's reads the last token.",
+}
 _KINDS = {"ppm": "process preference model", "pqm": "process Q-value model", "orm": "outcome reward model"}
 
 
@@ -107,8 +113,8 @@ def model_card(
     if kind is not None:
         stage = state["stages"][f"round{of}/{'train' if kind == 'ppm' else 'judges'}"]
         lines += [f"Measured on held-out problems: `{json.dumps(stage[kind].get('held_out', {}))}`", ""]
-        if kind == "ppm" and settings["ppm"]["head"] == "token_bilinear":
-            lines += ["Its head sums a bilinear score over the tokens of a step; the paper's reads the last token.", ""]
+        if settings[kind]["head"] != "last_token":
+            lines += [_HEADS[settings[kind]["head"]], ""]
     else:
         one = next(figures for figures in rounds if figures["round"] == int(name[1:]))
         low, high = one["pass1"]["interval"]
@@ -143,6 +149,8 @@ def _copy(source: Path, target: Path) -> None:
             (target / file.name).chmod(0o644)
         elif file.name in _KEPT:
             shutil.copy(file, target / file.name)
+        elif file.name == REFERENCE:
+            _copy(file, target / REFERENCE)
 
 
 if __name__ == "__main__":

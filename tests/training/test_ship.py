@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -67,9 +68,7 @@ def evolution(untrained: Path, judge: Path, tmp_path: Path) -> Path:
     """A folder that looks like a finished evolution of one round, with an untrained model in every place."""
     folder = tmp_path / "evolution"
     for place in ("base/policy", "round1/policy", "round1/ppm", "round1/judges/pqm", "round1/judges/orm"):
-        (folder / place).mkdir(parents=True)
-        for file in (judge if place.endswith("ppm") else untrained).glob("*.*"):
-            (folder / place / file.name).write_bytes(file.read_bytes())
+        shutil.copytree(judge if place.endswith("ppm") else untrained, folder / place)
         (folder / place / "training.json").write_text("{}")
     settings = asdict(evolve_preset("mini", {"greedy_limit": 2, "system2_limit": 2}, seed=5))
     held = {"held_out": {"accuracy": 0.75}}
@@ -90,8 +89,10 @@ def test_shipped_checkpoints_are_half_precision_with_cards(
     assert ship(evolution, tmp_path / "out") == ["orm", "ppm1", "pqm", "r0", "r1"]
     for name in ("orm", "ppm1", "pqm", "r0", "r1"):
         folder = tmp_path / "out" / name
-        assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float16}
-        assert sum(file.stat().st_size for file in folder.iterdir()) < 1_500_000
+        weights = list(folder.rglob("*.safetensors"))
+        assert len(weights) == (2 if name == "ppm1" else 1), "a log ratio has its reference beside it"
+        assert {tensor.dtype for file in weights for tensor in load_file(file).values()} == {torch.float16}
+        assert sum(file.stat().st_size for file in folder.rglob("*")) < 1_500_000 * len(weights)
         assert not (folder / "training.json").exists()
         command = "rstar-eval evolve --preset mini --output DIR --seed 5 --rounds 1 --set workers=2"
         assert command in (folder / "README.md").read_text()
@@ -104,6 +105,7 @@ def test_shipped_checkpoints_are_half_precision_with_cards(
     figures = {name: json.loads((tmp_path / f"out/{name}/figures.json").read_text()) for name in ("r0", "r1")}
     assert figures == {"r0": {"greedy": none_right}, "r1": {"greedy": none_right, "system2": none_right}}
     assert '"accuracy": 0.75' in (tmp_path / "out/ppm1/README.md").read_text()
+    assert "`reference/`, which it was trained from" in (tmp_path / "out/ppm1/README.md").read_text()
 
 
 def test_an_evolution_without_a_finished_round_is_not_shipped(evolution: Path, tmp_path: Path) -> None:
