@@ -14,6 +14,7 @@ from rstar_eval.errors import UserError
 from rstar_eval.leaderboards.experiments import Experiment, Source
 from rstar_eval.leaderboards.models import Models, NotHere
 from rstar_eval.leaderboards.scores import SUFFIX, RunScores, read_scores
+from rstar_eval.solver.reward.logratio import REFERENCE
 from rstar_eval.tasks import load_task
 from rstar_eval.training.evolve_jobs import Cost, Job, run_jobs
 
@@ -206,7 +207,8 @@ class Measurement:
             return ""
         key = (name, str(folder))
         if key not in self._hashes:
-            self._hashes[key] = weights_hash(folder) if folder.is_dir() else ""
+            parts = [part for part in (folder, folder / REFERENCE) if part.is_dir()]
+            self._hashes[key] = "+".join(map(weights_hash, parts))
         return self._hashes[key]
 
     def judges_here(self, run: Run, judges: frozenset[str]) -> frozenset[str]:

@@ -27,6 +27,8 @@ SCHEMA = 1
 def identity(kind: TrainKind, data_sha256: str, base_sha256: str, config: TrainConfig) -> dict[str, Any]:
     """Return what makes two trainings the same training."""
     settings = {key: value for key, value in asdict(config).items() if key not in NOT_IDENTITY}
+    if config.head != "token_logratio":
+        del settings["beta"]
     return {"schema": SCHEMA, "kind": kind, "data_sha256": data_sha256, "base_sha256": base_sha256, "config": settings}
 
 

@@ -187,7 +187,8 @@ class Evolution:
         }  # fmt: skip
 
     def _train(self, number: int) -> dict[str, Any]:
-        """Train the policy from the base, then the PPM from the new policy, which it will guide."""
+        """Train the policy from the base, then the PPM from the new policy, which it will guide if the gate keeps it
+        (if not, it guides the one before)."""
         folder, data = self._round(number), self._round(number) / "data"
         policy, ppm = folder / "policy", folder / "ppm"
         sft = self._training(
@@ -228,7 +229,7 @@ class Evolution:
         return {"kept": gain >= -2 * error, "gain": [gain, error]}
 
     def _judges(self, rounds: int) -> dict[str, Any]:
-        """Train the last round's PQM and ORM, from its policy like its PPM, on all rounds' values and labels."""
+        """Train the last round's PQM and ORM, like its PPM from its own policy, on all rounds' values and labels."""
         folder = self._round(rounds) / "judges"
         kinds: tuple[tuple[str, str], ...] = (("pqm", "values"), ("orm", "outcomes"))
         jobs = []

@@ -40,12 +40,13 @@ def measure(
     import torch
 
     model.eval()
+    device = next(model.parameters()).device
     found: dict[int, list[float]] = {}
     losses, hits, tokens = 0.0, 0, 0
     with torch.no_grad():
         for batch in in_order(examples, config.batch_tokens or _TOKENS, config.batch_rows):
             chosen = [examples[at] for at in batch]
-            inputs = {key: value.to(model.device) for key, value in collate(chosen, pad).items()}
+            inputs = {key: value.to(device) for key, value in collate(chosen, pad).items()}
             if kind == "sft":
                 labels = inputs["labels"][:, 1:]
                 logits = model(input_ids=inputs["input_ids"]).logits[:, :-1].float()

@@ -13,6 +13,7 @@ from rstar_eval.errors import UserError
 from rstar_eval.solver.backends.hf import check_folder
 from rstar_eval.solver.formats.rstar import ANSWER, CODE, END_ANSWER, END_CODE, END_OUTPUT, END_STEP, OUTPUT
 from rstar_eval.solver.reward.bilinear import bilinear_model, save_head, score_of
+from rstar_eval.solver.reward.hf_weights import check_plain_logits
 from rstar_eval.solver.reward.logratio import REFERENCE, logratio_model
 from rstar_eval.training.config import TrainConfig, TrainKind
 
@@ -82,13 +83,14 @@ def load_model(kind: TrainKind, base: Path, tokenizer: Any, config: TrainConfig)
     model.config.pad_token_id = tokenizer.pad_token_id
     if config.add_marks:
         _add_marks(model, tokenizer)
+    if kind != "sft" and config.head == "token_logratio":
+        check_plain_logits(model.config, base)
     if kind != "sft" and config.head == "last_token":
         with torch.no_grad():  # the authors start it within 1e-6 of zero
             model.score.weight.zero_()
     elif kind != "sft":
         model = bilinear_model(model) if config.head == "token_bilinear" else logratio_model(model, deepcopy(model))
         model.gradient_checkpointing_enable = model.lm.gradient_checkpointing_enable
-        model.device = model.lm.device
     return with_lora(model, kind, config) if config.lora_rank else model
 
 

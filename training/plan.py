@@ -212,23 +212,20 @@ def _round(config: EvolveConfig, facts: Facts, number: int) -> RoundCost:
     )
     rounds = number if chosen.fresh else 1  # data sets are unions over the rounds' problems
     solved = rounds * facts.problems * (1 - after)
-    _train(
-        cost, config.sft_of(number), "SFT", solved * config.data.solutions, facts.question + facts.solution, 1, facts
-    )
-    _train(cost, config.ppm, "PPM", solved * facts.pairs, facts.question + facts.solution, 2, facts)
+    text = facts.question + facts.solution
+    _train(cost, config.sft_of(number), "SFT", solved * config.data.solutions, text, 1, facts)
+    _train(cost, config.ppm, "PPM", solved * facts.pairs, text, 2, facts)
     cost.tree_bytes = nodes * BYTES_A_NODE
     say(f"disk, trees: {_short(nodes)} nodes x {BYTES_A_NODE:g} bytes (compressed) = {_bytes(cost.tree_bytes)}")
     rows = solved * (config.data.solutions + 2 * facts.pairs)
-    cost.data_bytes = rows * (facts.question + facts.solution) * 4
-    say(
-        f"disk, data sets: {_short(rows)} texts x {facts.question + facts.solution:.0f} tokens x 4 bytes = "
-        f"{_bytes(cost.data_bytes)}"
-    )
+    cost.data_bytes = rows * text * 4
+    say(f"disk, data sets: {_short(rows)} texts x {text:.0f} tokens x 4 bytes = {_bytes(cost.data_bytes)}")
     sizes = {"float32": 4, "bfloat16": 2, "float16": 2}
-    cost.checkpoint_bytes = facts.parameters * (sizes[config.sft.save_dtype] + sizes[config.ppm.save_dtype])
+    ppm = sizes[config.ppm.save_dtype] * (2 if config.ppm.head == "token_logratio" else 1)  # with its reference
+    cost.checkpoint_bytes = facts.parameters * (sizes[config.sft.save_dtype] + ppm)
     say(
         f"disk, checkpoints: {_short(facts.parameters)} parameters x ({sizes[config.sft.save_dtype]} bytes policy + "
-        f"{sizes[config.ppm.save_dtype]} bytes PPM) = {_bytes(cost.checkpoint_bytes)}"
+        f"{ppm} bytes PPM) = {_bytes(cost.checkpoint_bytes)}"
         + (
             f"; while training two resumable ones of 12 bytes a parameter more, {_bytes(facts.parameters * 24)}"
             if config.sft.save_steps

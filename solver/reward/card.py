@@ -109,7 +109,7 @@ def read_card(folder: Path) -> RewardCard | None:
         beta = float(data.get("beta", 1.0))
         card = RewardCard(str(data["kind"]), str(data["head"]), str(data["layout"]), beta)  # type: ignore[arg-type]
         schema = data["schema"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(f"{str(path)!r} is no card of a reward model ({error})", "save the model again") from None
     known = card.kind in SCALE and card.head in get_args(HeadForm) and card.layout in LAYOUTS and 0 < beta < math.inf
     if schema != SCHEMA or not known:

@@ -246,7 +246,11 @@ async def start(spec: RewardSpec, path: Path, head: Head) -> ScoreEngine:
     check_folder(reference)
     each = Head("logprob", 1)
     trained = await asyncio.to_thread(_load, spec, path, each)
-    return DifferenceEngine(trained, await asyncio.to_thread(_load, spec, reference, each))
+    try:
+        return DifferenceEngine(trained, await asyncio.to_thread(_load, spec, reference, each))
+    except BaseException:
+        await trained.close()
+        raise
 
 
 def _load(spec: RewardSpec, path: Path, head: Head) -> HFScoreEngine:

@@ -73,12 +73,11 @@ def load_reader(path: Path, head: Head, backbone: Any) -> Reader:
     if head.kind == "bilinear":
         matrix, embed = bilinear.load_head(path, hidden).to(device), backbone.get_input_embeddings()
         return lambda before, tokens: bilinear.token_rewards(matrix, before, embed(tokens))[..., None]
-    if head.kind in ("tokens", "logprob"):
+    if head.kind == "logprob":
+        return _logprobs(path, backbone)
+    if head.kind == "tokens":
         found = read_tensors(path, ["lm_head.weight"]).get("lm_head.weight")
         table = found if found is not None else backbone.get_input_embeddings().weight
-        if head.kind == "logprob":
-            table = table.to(device, torch.float32)
-            return lambda before, tokens: (before.float() @ table.T).log_softmax(-1).gather(-1, tokens[:, None])
         layers = [(table[list(head.tokens)], None)]
     else:
         layers = _classifier(path)
@@ -98,6 +97,52 @@ def load_reader(path: Path, head: Head, backbone: Any) -> Reader:
         for i, (weight, bias) in enumerate(matrices):
             states = torch.nn.functional.linear(torch.relu(states) if i else states, weight, bias)
         return states
+
+    return read
+
+
+def check_plain_logits(config: Any, path: Path) -> None:
+    """UserError unless a language model's logits are its last hidden state times a matrix, plus a bias at most: scales
+    and caps, which some architectures apply in code, would be lost where the head is read by its tensors."""
+    text = config.get_text_config()
+    found = [name for name in _NOT_PLAIN if getattr(text, name, None) not in (None, 1, 1.0)]
+    if found:
+        raise UserError(f"{str(path)!r} scales or caps its logits ({', '.join(found)})", "use a head of another form")
+
+
+_NOT_PLAIN = (
+    "final_logit_softcapping",
+    "logits_scaling",
+    "logit_scale",
+    "lm_head_multiplier",
+    "output_multiplier_scale",
+)
+_LOGITS_AT_ONCE = 1 << 24
+"""Most logits that are computed at once: numbers, of 4 bytes."""
+
+
+def _logprobs(path: Path, backbone: Any) -> Reader:
+    """Return what reads the log probability of each token (places x 1), by the language-model head in folder `path`."""
+    import torch
+
+    config = backbone.config.get_text_config()
+    check_plain_logits(config, path)
+    tensors = read_tensors(path, ["lm_head.weight", "lm_head.bias"])
+    table, bias = tensors.get("lm_head.weight"), tensors.get("lm_head.bias")
+    if table is None and config.tie_word_embeddings:
+        table = backbone.get_input_embeddings().weight
+    if table is None or table.shape[1] != config.hidden_size:
+        raise UserError(f"{str(path)!r} has no language-model head (no tensor lm_head.weight)", "is it a policy?")
+    table = table.to(backbone.device, torch.float32)
+    bias = None if bias is None else bias.to(backbone.device, torch.float32)
+    rows = max(1, _LOGITS_AT_ONCE // len(table))
+
+    def read(states: Any, tokens: Any) -> Any:
+        found = []
+        for part, wanted in zip(states.float().split(rows), tokens.split(rows), strict=True):
+            logits = torch.nn.functional.linear(part, table, bias)
+            found.append(logits.gather(-1, wanted[:, None]) - logits.logsumexp(-1, keepdim=True))
+        return torch.cat(found)
 
     return read
 

@@ -3,11 +3,11 @@
     r_t = log p(x_t | x_<t) - log p_ref(x_t | x_<t)
 
 p is a language model that begins as the reference, a policy, and is trained on comparisons; p_ref stays. The score of a
-text is `beta` times the sum of r_t over the tokens of its solution that the policy wrote (printed outputs are the
-sandbox's). Under Bradley-Terry training this is DPO's implicit reward (Rafailov et al. 2023, arXiv 2305.18290); that
-its partial sums judge steps is Yuan et al.'s (2024, arXiv 2412.01981). Not the paper's head: no value is read from one
-state, every token is judged by what the policy already knows. The value in a tree is tanh(score / 2), whose odds are
-exp(score).
+text is `beta` times the sum of r_t over the tokens of its solution that the policy wrote (printed outputs, between the
+marks of format `rstar`, are the sandbox's). Under Bradley-Terry training this is DPO's implicit reward (Rafailov et al.
+2023, arXiv 2305.18290); that its partial sums judge steps is Yuan et al.'s (2024, arXiv 2412.01981). Not the paper's
+head: no value is read from one state, every token is judged by what the policy already knows. The value in a tree is
+tanh(score / 2), whose odds are exp(score).
 
 A checkpoint is the trained model's folder with the reference in `reference/`, and the card (reward/card.py, head
 `token_logratio`).
@@ -44,6 +44,11 @@ def logratio_model(causal: Any, reference: Any) -> Any:
             super().train(mode)
             self.reference.eval()  # whatever the mode: it says what the policy says
             return self
+
+        def tie_weights(self, *given: Any, **named: Any) -> None:
+            """Tie what both models tie, as whoever moves them to other devices asks of a model."""
+            self.lm.tie_weights(*given, **named)
+            self.reference.tie_weights(*given, **named)
 
         def forward(self, input_ids: Any) -> Any:
             mine = token_logprobs(self.lm(input_ids=input_ids, use_cache=False).logits, input_ids)

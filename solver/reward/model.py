@@ -74,7 +74,7 @@ class ModelReward:
             )
         # Place 0 is never read: a head that judges tokens needs the one before.
         places = tuple(place - over for place in one.positions if place > over)
-        if one.positions and not places:
+        if one.positions and not places and self.adapter.head.kind in ("classify", "tokens"):
             places = (self.engine.context - 1,)
         return ScoreInput(one.tokens[over:], places)
 

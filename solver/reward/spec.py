@@ -31,6 +31,8 @@ _MODEL: Mapping[str, ReadOption] = {
 }
 """engine: what runs the network. device, dtype: as for the policy `hf`. threads: CPU threads. batch: most tokens of one
 forward pass. max_tokens: most tokens of a text; longer ones lose their beginning."""
+_TRAINED: Mapping[str, ReadOption] = {**_MODEL, "aggregate": one_of("sum", "last")}
+"""aggregate: what a head that sums over tokens sums over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,9 @@ class Scheme:
 
 
 SCHEMES: Mapping[str, Scheme] = {
-    "ppm": Scheme(
-        "PATH",
-        "a process preference model trained here",
-        {**_MODEL, "aggregate": one_of("sum", "last")},
-    ),
-    "orm": Scheme("PATH", "an outcome reward model trained here", _MODEL),
-    "pqm": Scheme("PATH", "a process Q-value model trained here", _MODEL),
+    "ppm": Scheme("PATH", "a process preference model trained here", _TRAINED),
+    "orm": Scheme("PATH", "an outcome reward model trained here", _TRAINED),
+    "pqm": Scheme("PATH", "a process Q-value model trained here", _TRAINED),
     "prm": Scheme(
         "PATH",
         "a public process reward model",

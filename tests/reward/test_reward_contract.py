@@ -156,6 +156,12 @@ def test_over_long_text_loses_its_beginning_and_the_log_says_so(
         assert kit.scores(real, kit.question, [one])[0] != pytest.approx(first, abs=1e-5)
 
 
+def test_a_text_cut_down_to_what_was_printed_has_no_score(kit: Any) -> None:
+    text = "<code>\nx = 1\n<end_of_code>\n<output>" + "7 " * 80 + "<end_of_output>"
+    assert kit.scores(f"{kit.spec('logratio')}&max_tokens=48", kit.question, [text]) == [0.0]
+    assert kit.scores(f"{kit.spec('ppm')}&max_tokens=48", kit.question, [text]) != [0.0]
+
+
 def test_a_number_that_is_none_is_an_error(kit: Any, tmp_path: Path) -> None:
     import shutil
 

@@ -156,6 +156,12 @@ def break_it(name: str, folder: Path) -> str:
         (folder / "reward.json").write_text(json.dumps({"schema": 9, "kind": "ppm", "head": "x", "layout": "rstar"}))
     elif name == "broken card":
         (folder / "reward.json").write_text("[")
+    elif name == "card of no object":
+        (folder / "reward.json").write_text("[]")
+    elif name == "scaled logits":
+        edit_config(folder, final_logit_softcapping=30.0)
+    elif name == "no language-model head":
+        edit_config(folder, tie_word_embeddings=False)
     elif name == "other kind":
         return f"orm:{folder}"
     elif name == "device":
@@ -206,6 +212,9 @@ BROKEN = {
     "two outputs": "to 2 numbers",
     "unknown card": "does not know",
     "broken card": "no card",
+    "card of no object": "no card",
+    "scaled logits": "scales or caps its logits",
+    "no language-model head": "no tensor lm_head.weight",
     "other kind": "of kind ppm, not orm",
     "device": "is not there",
     "aggregate": "last_token",
@@ -226,7 +235,7 @@ def test_broken_checkpoint_is_one_clear_line(
     kit: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "model"
-    shutil.copytree(kit.models("ppm"), folder)
+    shutil.copytree(kit.models("logratio" if name in ("scaled logits", "no language-model head") else "ppm"), folder)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as caught:
         kit.scores(break_it(name, folder), "q", ["x"])

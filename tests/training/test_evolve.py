@@ -313,3 +313,24 @@ def test_a_branch_that_can_not_be(tmp_path: Path, changes: dict[str, object], or
     with pytest.raises(UserError, match=match):
         branch(evolve_preset("mini", changes), tmp_path / "second", str(tmp_path / origin) if ":" in origin else origin)
     assert not (tmp_path / "second" / "state.json").exists()
+
+
+def test_the_ppm_starts_from_the_new_policy_once_that_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rstar_eval.training import evolve
+
+    asked: list[tuple[str, str, float]] = []
+
+    def run(folder: Path, jobs: list[evolve.Job], workers: int) -> evolve.Cost:
+        for job in jobs:
+            start = Path(job.data["base"]).relative_to(tmp_path)
+            asked.append((job.name, start.as_posix(), job.data["config"]["epochs"]))
+        return evolve.Cost(1.0, 1.0, len(jobs))
+
+    monkeypatch.setattr(evolve, "run_jobs", run)
+    monkeypatch.setattr(evolve, "training_metrics", lambda folder: {})
+    config = evolve_preset("mini", {"pool": {"1": 2}, **{f"plans.{n}.fresh": {} for n in range(4)}})
+    cost = evolve.Evolution(config, tmp_path, print)._train(3)
+    assert asked == [("policy-sft", "base/policy", 4), ("ppm-ppm", "round3/policy", config.ppm.epochs)]
+    assert (cost["seconds"], cost["peak_mb"]) == (2.0, 1)

@@ -14,6 +14,9 @@ from rstar_eval.training.rows import OutcomeRow, PairRow, Provenance, Row, SftRo
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+QUESTION = "q3 <output> a <end_of_output> <output>"
+"""A question may hold the marks; what it holds is not printed by a solution."""
+PRINTED = "\n<end_of_code>\n<output>a b<end_of_output>"
 PROMPT = "<|user|>:\n{}\n<|assistant|>: Let's think step by step and solve the problem with code."
 FIRST, GOOD, BAD = "<code>\ny = 1\n<end_of_step>", "\nx = a\n<end_of_step>", "\nx = b\n<end_of_step>"
 QUICK = TrainConfig(epochs=4, learning_rate=1e-2, batch_tokens=1500, max_length=500)
@@ -61,15 +64,22 @@ def test_the_search_sees_the_scores_that_were_trained(
     train(kind, rows_of(kind), base, tmp_path / "m", config)
     model = _trained(tmp_path / "m", head)
     tokenizer = load_tokenizer(tmp_path / "m")
-    texts = [FIRST, FIRST + GOOD, FIRST + BAD]
-    rows = [OutcomeRow(PROMPT.format("q3"), text, True) for text in texts]
+    texts = [FIRST, FIRST + GOOD, FIRST + BAD, FIRST + GOOD + PRINTED, FIRST + GOOD + PRINTED + "\nx = b"]
+    rows = [OutcomeRow(PROMPT.format(QUESTION), text, True) for text in texts]
+    examples = encode(rows, tokenizer, 999, judge_outputs=head != "token_logratio").examples
     with torch.no_grad():
-        scores = score_texts(model, collate(encode(rows, tokenizer, 999).examples, 1), config).tolist()
+        scores = score_texts(model, collate(examples, 1), config).tolist()
+        if head == "token_logratio":
+            pair = [PairRow(rows[0].prompt + texts[3], "\nx = b", "\nx = a")]
+            [one] = encode(pair, tokenizer, 999, judge_outputs=False).examples
+            chosen, _ = score_texts(model, collate([one], 1), config).tolist()
+            assert chosen == pytest.approx(scores[4] - scores[3], abs=1e-5), "what was printed before does not count"
+            assert not one.texts[0].printed & set(range(one.texts[0].start, one.length))
 
     async def served() -> list[float]:
         reward = await make_reward(f"{kind}:{tmp_path / 'm'}?device=cpu&dtype=float32")
         try:
-            return await reward.score("q3", texts)
+            return await reward.score(QUESTION, texts)
         finally:
             await reward.close()
 
