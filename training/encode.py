@@ -16,8 +16,8 @@ IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The tokens of one text, and where the part begins that is learned or judged (0-based); `printed`: places in
-    that part that are not judged."""
+    """The tokens of one text, and where the part begins that is learned or judged (0-based); `printed`: places of
+    printed outputs that are not judged, wherever they are."""
 
     tokens: tuple[int, ...]
     start: int
@@ -67,8 +67,7 @@ def encode(
         if isinstance(row, SftRow):
             one = _sft(next(pieces), next(pieces), tokenizer.eos_token_id, place, row.response, learn_outputs)
         elif isinstance(row, PairRow):
-            texts = (row.prompt + row.pos, row.prompt + row.neg)
-            sides = tuple(_judged(next(pieces), row.prompt, text, judge_outputs) for text in texts)
+            sides = tuple(_judged(next(pieces), row.prompt, text, judge_outputs) for text in _texts(row))
             one = Example(sides, 1.0, row.weight, place)
         else:
             target = row.q if isinstance(row, ValueRow) else float(row.right)
