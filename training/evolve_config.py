@@ -100,7 +100,7 @@ class EvolveConfig:
 
 
 def _mini() -> EvolveConfig:
-    """The miniature: 3500 generated problems a round, a model of 0.6 million parameters, two CPU cores.
+    """The miniature: 2120 generated problems a round, a model of 0.6 million parameters, two CPU cores.
 
     Every round has problems of its own: a model this small learns its solutions by heart, and searching what it was
     trained on teaches neither the policy nor the PPM anything. Many problems with few walks each give several times the
@@ -120,8 +120,9 @@ def _mini() -> EvolveConfig:
         top_p=1.0,
     )
     wide = replace(search, candidates=8)
-    easy = {"1": 300, "drill": 1000, "2": 800, "3": 500, "4": 60, "5": 60, "chain": 300, "college": 240, "gaokao": 240}
-    hard = {"1": 60, "drill": 140, "2": 700, "3": 900, "4": 500, "5": 500, "chain": 220, "college": 240, "gaokao": 240}
+    easy = {"1": 180, "drill": 600, "2": 480, "3": 300, "4": 40, "5": 40, "chain": 180, "college": 150, "gaokao": 150}
+    hard = {"1": 40, "drill": 90, "2": 420, "3": 540, "4": 300, "5": 300, "chain": 130, "college": 150, "gaokao": 150}
+    hardest = {**hard, "aime": 90}
     more = replace(wide, rollouts=12, trees=2, temperature=1.1)
     pretrain = training_preset(
         "mini", "sft", learning_rate=6e-3, epochs=1, batch_tokens=1400, save_steps=200, max_length=512
@@ -132,13 +133,13 @@ def _mini() -> EvolveConfig:
         plans=(
             RoundPlan(search, fresh=easy),
             RoundPlan(search, fresh=hard),
-            RoundPlan(search, guided=True, fresh=hard, epochs=4),
-            RoundPlan(search, guided=True, more=more, fresh=hard, epochs=4),
+            RoundPlan(search, guided=True, fresh=hardest, epochs=6),
+            RoundPlan(search, guided=True, more=more, fresh=hardest, epochs=4),
         ),
         data=MINI_DATA,
         pretrain=(pretrain,),
         sft=training_preset("mini", "sft", optimizer="adamw", learning_rate=1e-3, epochs=8, max_length=512),
-        ppm=training_preset("mini", "ppm", max_steps=1200, held_out=0.1, max_length=512),
+        ppm=training_preset("mini", "ppm", max_steps=1000, held_out=0.1, max_length=512),
         pqm=training_preset("mini", "pqm", max_steps=1000, held_out=0.1, max_length=512),
         orm=training_preset("mini", "orm", max_steps=1000, held_out=0.1, max_length=512),
         policy_options="?format=rstar&threads=1&parallel=64",
