@@ -132,7 +132,7 @@ class Evolution:
                 write_rows(corpus, bootstrap_rows(self.config.demonstrations, seed, self.config.author))
             digests.append(hashlib.sha256(corpus.read_bytes()).hexdigest())
             output = folder / ("policy" if phase == len(self.config.pretrain) else f"phase{phase}")
-            cost += run_jobs(folder / "jobs", [self._training("sft", corpus, start, output, settings, 0)], 1)
+            cost += self._train_all(folder, [self._training("sft", corpus, start, output, settings, 0)])
             start = output
         figures = {"parameters": parameters, "demonstrations": self.config.demonstrations * len(digests)}
         return {**figures, "corpus_sha256": digests, "seconds": cost.seconds, "peak_mb": cost.peak_mb}
@@ -294,8 +294,13 @@ class Evolution:
         return run_jobs(folder / "jobs", jobs, shards)
 
     def _train_all(self, folder: Path, jobs: Sequence[Job]) -> Cost:
-        """Do trainings side by side, or one after the other where each takes all of the machine's devices."""
-        return run_jobs(folder / "jobs", jobs, 1 if self.accelerate is not None else self.config.workers)
+        """Do trainings side by side, sharing the cores, or one after the other where each takes all of the machine's
+        devices."""
+        if self.accelerate is not None:
+            return run_jobs(folder / "jobs", jobs, 1)
+        threads = max(1, self.config.workers // len(jobs))
+        shared = [replace(job, data={**job.data, "threads": threads}) for job in jobs]
+        return run_jobs(folder / "jobs", shared, self.config.workers)
 
     def _training(self, kind: str, rows: Path, base: Path, output: Path, settings: TrainConfig, number: int) -> Job:
         config = replace(settings, seed=derive_seed(self.config.seed, "train", kind, number))

@@ -33,7 +33,7 @@ def test_every_round_and_every_kind_of_reward_model_is_there_with_its_card() -> 
     for name in names:
         folder = checkpoint(name)
         size = sum(file.stat().st_size for file in Path(folder).rglob("*"))
-        assert size < 2_000_000
+        assert size < 3_000_000  # a reward model carries the policy that it is held against
         assert "rstar-eval evolve --preset mini" in (folder / "README.md").read_text()
         assert (folder / FIGURES).exists() == (name in POLICIES)
 
