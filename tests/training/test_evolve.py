@@ -320,17 +320,22 @@ def test_the_ppm_starts_from_the_new_policy_once_that_is_trained(
 ) -> None:
     from rstar_eval.training import evolve
 
-    asked: list[tuple[str, str, float]] = []
+    asked: list[tuple[str, str, float, int]] = []
 
     def run(folder: Path, jobs: list[evolve.Job], workers: int) -> evolve.Cost:
         for job in jobs:
             start = Path(job.data["base"]).relative_to(tmp_path)
-            asked.append((job.name, start.as_posix(), job.data["config"]["epochs"]))
+            asked.append((job.name, start.as_posix(), job.data["config"]["epochs"], job.data["threads"]))
         return evolve.Cost(1.0, 1.0, len(jobs))
 
     monkeypatch.setattr(evolve, "run_jobs", run)
     monkeypatch.setattr(evolve, "training_metrics", lambda folder: {})
     config = evolve_preset("mini", {"pool": {"1": 2}, **{f"plans.{n}.fresh": {} for n in range(4)}})
-    cost = evolve.Evolution(config, tmp_path, print)._train(3)
-    assert asked == [("policy-sft", "base/policy", 4), ("ppm-ppm", "round3/policy", config.ppm.epochs)]
+    evolution = evolve.Evolution(config, tmp_path, print)
+    cost = evolution._train(3)
+    assert asked == [("policy-sft", "base/policy", 6, 2), ("ppm-ppm", "round3/policy", config.ppm.epochs, 2)]
     assert (cost["seconds"], cost["peak_mb"]) == (2.0, 1)
+    settings = config.sft
+    pair = [evolution._training("sft", tmp_path, tmp_path, tmp_path / name, settings, 1) for name in ("a", "b")]
+    evolution._train_all(tmp_path, pair)
+    assert [threads for *_, threads in asked[2:]] == [1, 1], "trainings side by side share the workers' cores"
