@@ -11,7 +11,7 @@ from rstar_eval.errors import UserError
 from rstar_eval.serial import from_data
 from rstar_eval.training.evolve_config import EvolveConfig
 from rstar_eval.training.evolve_figures import read_runs, round_figures, solved
-from rstar_eval.training.evolve_pool import drawn_for
+from rstar_eval.training.evolve_pool import FINAL, drawn_for
 from rstar_eval.training.evolve_worker import read_problems
 
 
@@ -49,7 +49,7 @@ class Evolution:
 
     def solved(self) -> list[dict[str, Any]]:
         """Return of each problem its id, level, the only round that searches it (drawn_for; None: every one does) and
-        the first round that solved it (None: none did)."""
+        the first round that solved it (None: none did). Those of the search after the last round are left out."""
         first: dict[str, int] = {}
         for number in range(self.last, 0, -1):
             for name in ("search", "more"):
@@ -59,6 +59,7 @@ class Evolution:
         return [
             {"problem": one.id, "level": one.level or "", "drawn_for": drawn, "round": first.get(one.id)}
             for one, drawn in zip(pool, drawn_for(pool, self.config), strict=True)
+            if drawn != FINAL
         ]
 
     def figures(self) -> list[dict[str, Any]]:

@@ -80,6 +80,8 @@ class Models:
             raise NotHere(f"round {model.round} was not made")
         if "/judges/" in model.evolve and f"round{evolution.last}/judges" not in evolution.stages:
             raise NotHere(f"{name} was not trained: the evolution has no judges after round {evolution.last}")
+        if model.evolve.endswith("/judges/ppm") and evolution.config.final is None:
+            raise NotHere(f"{name} was not trained: the evolution has no search after its last round")
         if model.evolve == "base":
             return evolution.base
         if model.evolve == "final":
@@ -156,7 +158,10 @@ class Models:
         data = [evolution.folder / f"round{number}" / "data" for number in range(1, last + 1)]
         if model.train == "ppm":
             config = replace(settings.ppm, seed=derive_seed(seed, "train", "ppm", last))
-            return data[-1] / "pairs-union.jsonl", evolution.policy(last), config
+            if settings.final is None:
+                return data[-1] / "pairs-union.jsonl", evolution.policy(last), config
+            pairs = evolution.folder / f"round{last}" / "judges" / "pairs.jsonl"
+            return pairs, evolution.policy(evolution.kept(last)), replace(config, max_steps=settings.final.steps)
         rows = output.with_name(f"{name}.jsonl")
         if not rows.exists():
             rows.parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +185,7 @@ def _preset_settings(name: str) -> EvolveConfig:
 
 def canonical_name(preset: Preset, name: str, last: int, final: int) -> str:
     """Return the one name of a model: `final` is the policy of round `final`, `last` the one of round `last` (kept or
-    not), `ppm` the PPM of round `last`."""
+    not), `ppm-rounds` the PPM of round `last`."""
     model = preset.models[name]
     if model.evolve == "final":
         return f"r{final}"

@@ -12,20 +12,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rstar_eval.engine.config import LOCAL, EngineConfig
-from rstar_eval.problem import Problem
-from rstar_eval.serial import line, to_data
-from rstar_eval.solver.config import SearchConfig
-from rstar_eval.solver.seeds import derive_seed
-from rstar_eval.store import read_manifest
-from rstar_eval.training.datasets import latest, read_rows, write_datasets, write_rows
-from rstar_eval.training.evolve_config import EvolveConfig
+from rstar_eval.training.datasets import DataSets, latest, read_rows, write_datasets, write_rows
 from rstar_eval.training.evolve_figures import (
-    Runs,
     paired_difference,
     read_runs,
     round_figures,
@@ -36,33 +28,16 @@ from rstar_eval.training.evolve_figures import (
     summary_text,
     training_metrics,
 )
-from rstar_eval.training.evolve_jobs import Cost, Job, run_jobs, training_job
-from rstar_eval.training.evolve_pool import make_pool, own_problems, pool_trees, stored_problems
-from rstar_eval.training.evolve_state import EvolveState
+from rstar_eval.training.evolve_folder import EvolutionFolder, cost_of
+from rstar_eval.training.evolve_jobs import Cost
+from rstar_eval.training.evolve_pool import FINAL, own_problems, pool_trees
 from rstar_eval.training.evolve_worker import write_json
+from rstar_eval.training.rows import RowKind
 from rstar_eval.training.train import TrainConfig
 
-Say = Callable[[str], None]
 
-
-class Evolution:
+class Evolution(EvolutionFolder):
     """A self-evolution in a folder. Its methods are the stages; each returns the figures that state.json keeps."""
-
-    def __init__(
-        self,
-        config: EvolveConfig,
-        folder: Path,
-        say: Say,
-        where: EngineConfig = LOCAL,
-        accelerate: Path | None = None,
-    ) -> None:
-        """where: what does the searches. accelerate: a config file of accelerate, by which trainings are launched
-        (None: each in one process). Neither changes what the evolution is: another session may have others."""
-        self.config, self.folder, self.say = config, folder.resolve(), say
-        self.where, self.accelerate = where, accelerate
-        self.state = EvolveState(self.folder, asdict(config))
-        self.pool = stored_problems(self.folder / "pool.jsonl", lambda: make_pool(config))
-        self.validation = stored_problems(self.folder / "validation.jsonl", self._validation)
 
     def run(self, rounds: int, until: str | None = None) -> list[dict[str, Any]]:
         """Do `rounds` rounds, or all stages up to the one called `until` ("base", "round1", "round2/data", ...).
@@ -93,29 +68,10 @@ class Evolution:
                 (f"round{number}/evaluate", lambda n=number: self._evaluate(n)),  # type: ignore[misc]
                 (f"round{number}/gate", lambda n=number: self._gate(n)),  # type: ignore[misc]
             ]
+        if self.config.final is not None:
+            stages.append((f"round{rounds}/final", lambda: self._final(rounds)))
         stages.append((f"round{rounds}/judges", lambda: self._judges(rounds)))
         return stages
-
-    # ---- where things lie
-
-    def base_policy(self) -> Path:
-        """Return the folder of the model that every SFT starts from."""
-        return Path(self.config.base) if self.config.base else self.folder / "base" / "policy"
-
-    def policy(self, number: int) -> Path:
-        """Return the folder of the policy that round `number` ended with (its own, or the last one that was kept)."""
-        for back in range(number, 0, -1):
-            gate = self.state.stages.get(f"round{back}/gate")
-            if gate is None or gate["kept"]:
-                return self.folder / f"round{back}" / "policy"
-        return self.base_policy()
-
-    def _round(self, number: int) -> Path:
-        return self.folder / f"round{number}"
-
-    def shards(self, folder: Path) -> list[Path]:
-        """Return the run folders of a search."""
-        return [folder / f"shard{shard}" for shard in range(self.config.workers)]
 
     # ---- stages
 
@@ -162,11 +118,7 @@ class Evolution:
         return {"problems": len(left), **self._search_figures([folder], cost)}
 
     def _data(self, number: int) -> dict[str, Any]:
-        from rstar_eval.training.build import build
-
-        # Rows are named after the evolution, not its folder: the same settings give the same data anywhere.
-        trees = pool_trees(self.pool, self._stores(number), f"evolve-{self.config.name}-{self.config.seed}", number)
-        sets = build(trees, self.config.data)
+        sets = self._build(self._stores(number), number)
         folder = self._round(number) / "data"
         manifest = write_datasets(folder, sets, self.config.data, round=number)
         rounds = range(1, number + 1)
@@ -196,7 +148,7 @@ class Evolution:
         )
         pairs = self._training("ppm", data / "pairs-union.jsonl", policy, ppm, self.config.ppm, number)
         cost = self._train_all(folder, [sft]) + self._train_all(folder, [pairs])
-        return {"sft": training_metrics(folder / "policy"), "ppm": training_metrics(folder / "ppm"), **_cost(cost)}
+        return {"sft": training_metrics(folder / "policy"), "ppm": training_metrics(folder / "ppm"), **cost_of(cost)}
 
     def _evaluate(self, number: int) -> dict[str, Any]:
         """Measure pass@1 (greedy) on the validation task and, after a round, the search with its PPM and majority."""
@@ -215,7 +167,7 @@ class Evolution:
             runs.append(self._run(folder / "system2", policy, ppm, wide, purpose, limit=limit))
         cost = self._do(folder, "evaluate", runs)
         names = {"pass1": "greedy", "majority": "majority", **({"system2": "system2"} if number else {})}
-        return {key: score(self.runs(folder / name)) for key, name in names.items()} | _cost(cost)
+        return {key: score(self.runs(folder / name)) for key, name in names.items()} | cost_of(cost)
 
     def _gate(self, number: int) -> dict[str, Any]:
         """Keep the round's policy unless its pass@1 is below the last one's by more than two standard errors."""
@@ -228,115 +180,63 @@ class Evolution:
         gain, error = paired_difference(*hits)
         return {"kept": gain >= -2 * error, "gain": [gain, error]}
 
+    def _final(self, rounds: int) -> dict[str, Any]:
+        """Search problems of the stage's own with the final policy, unguided, and make data sets of the trees: its own
+        mistakes, which the rounds' trees, found by the policies before it, do not hold."""
+        plan = self.config.final
+        assert plan is not None, "a stage of settings with a final search alone"
+        folder = self._round(rounds) / "final"
+        mine = [problem.id for problem in own_problems(self.pool, self.config, FINAL)]
+        policy = self.config.policy(str(self.policy(rounds)))
+        run = self._run(folder / "search", policy, None, plan.search, ("final", rounds), training=True, only=mine)
+        cost = self._do(folder, "final", [run])
+        sets = self._build(self.shards(folder / "search"), rounds)
+        manifest = write_datasets(folder / "data", sets, self.config.data, round=rounds)
+        counts = {name: entry["rows"] for name, entry in manifest["data"].items()}
+        return {"problems": len(mine), "rows": counts, **self._search_figures([folder / "search"], cost)}
+
     def _judges(self, rounds: int) -> dict[str, Any]:
-        """Train the last round's PQM and ORM, like its PPM from its own policy, on all rounds' values and labels."""
-        folder = self._round(rounds) / "judges"
-        kinds: tuple[tuple[str, str], ...] = (("pqm", "values"), ("orm", "outcomes"))
+        """Train the final policy's judges from it, on the rows of all rounds and of the final search: PQM, ORM and,
+        after a final search, its PPM, which is measured like a round's. Without one: the last round's own policy's."""
+        plan, folder = self.config.final, self._round(rounds) / "judges"
+        start = self._round(rounds) / "policy" if plan is None else self.policy(rounds)
+        kinds: dict[str, tuple[RowKind, TrainConfig]] = {
+            "pqm": ("values", self.config.pqm), "orm": ("outcomes", self.config.orm),
+        }  # fmt: skip
+        if plan is not None:
+            kinds = {"ppm": ("pairs", self.config.ppm), **kinds}
+            kinds = {kind: (rows, replace(settings, max_steps=plan.steps)) for kind, (rows, settings) in kinds.items()}
+        data = [self._round(number) / "data" for number in range(1, rounds + 1)]
+        data += [] if plan is None else [self._round(rounds) / "final" / "data"]
         jobs = []
-        for kind, name in kinds:
-            rows = {
-                row: None
-                for n in range(1, rounds + 1)
-                for row in read_rows(self._round(n) / "data" / f"{name}.jsonl", name)  # type: ignore[arg-type]
-            }
+        for kind, (name, settings) in kinds.items():
+            rows = dict.fromkeys(row for part in data for row in read_rows(part / f"{name}.jsonl", name))
             write_rows(folder / f"{name}.jsonl", list(rows))
-            start, settings = self._round(rounds) / "policy", self.config.pqm if kind == "pqm" else self.config.orm
             jobs.append(self._training(kind, folder / f"{name}.jsonl", start, folder / kind, settings, rounds))
         cost = self._train_all(folder, jobs)
-        return {kind: training_metrics(folder / kind) for kind, _ in kinds} | _cost(cost)
+        figures: dict[str, Any] = {kind: training_metrics(folder / kind) for kind in kinds}
+        if plan is not None:
+            spec = self.config.reward("ppm", str(folder / "ppm"))
+            run = self._run(
+                folder / "system2", self.config.policy(str(start)), spec, self.config.system2, ("evaluate", rounds),
+                limit=self.config.system2_limit,
+            )  # fmt: skip
+            cost += self._do(folder, "evaluate", [run])
+            figures["system2"] = score(self.runs(folder / "system2"))
+        return figures | cost_of(cost)
 
-    # ---- what stages share
+    def _build(self, stores: Sequence[Path], number: int) -> DataSets:
+        """Return the data sets of the trees in run folders. Rows are named after the evolution, not its folder: the
+        same settings give the same data anywhere."""
+        from rstar_eval.training.build import build
 
-    def _own(self, number: int) -> list[Problem]:
-        """Return the problems that a round searches: those of all rounds, and its plan's own."""
-        return own_problems(self.pool, self.config, number)
-
-    def _guide(self, number: int) -> str | None:
-        """Return the spec of the PPM that guides a round's search: the last round's, where the plan says so."""
-        if not self.config.plan(number).guided or number < 2:
-            return None
-        return self.config.reward("ppm", str(self._round(number - 1) / "ppm"))
-
-    def _run(
-        self,
-        folder: Path,
-        policy: str,
-        reward: str | None,
-        search: SearchConfig,
-        purpose: Sequence[object],
-        *,
-        training: bool = False,
-        only: list[str] | None = None,
-        limit: int | None = None,
-    ) -> dict[str, Any]:
-        """Return the description of a search for a job: of the pool (training) or of the validation problems."""
-        name, chosen = ("pool", self.pool) if training else ("validation", self.validation)
-        seeded = replace(search, seed=derive_seed(self.config.seed, *purpose))
-        settings = {
-            "policy": policy, "reward": reward, "keep_trees": training, "search": asdict(seeded),
-            "where": asdict(self.where),
-        }  # fmt: skip
-        ids = only if only is not None else None if limit is None else [one.id for one in chosen[:limit]]
-        return {
-            "folder": str(folder), "problems": str(self.folder / f"{name}.jsonl"), "task": name, "only": ids,
-            "sha256": derive_seed(line([to_data(one) for one in chosen])), "config": settings, "training": training,
-        }  # fmt: skip
-
-    def _do(self, folder: Path, name: str, runs: Sequence[dict[str, Any]]) -> Cost:
-        """Do searches one after the other, each one's problems shared by as many processes as there are workers. With a
-        distributed engine one process does the shards one after the other, each with all of the engine's workers."""
-        shards = self.config.workers
-        mine = [list(range(shards))] if self.where.distributed else [[shard] for shard in range(shards)]
-        jobs = [
-            Job(f"{name}-{one[0]}", {"job": "search", "mine": one, "shards": shards, "runs": list(runs)})
-            for one in mine
-        ]
-        return run_jobs(folder / "jobs", jobs, shards)
-
-    def _train_all(self, folder: Path, jobs: Sequence[Job]) -> Cost:
-        """Do trainings side by side, sharing the cores, or one after the other where each takes all of the machine's
-        devices."""
-        if self.accelerate is not None:
-            return run_jobs(folder / "jobs", jobs, 1)
-        threads = max(1, self.config.workers // len(jobs))
-        shared = [replace(job, data={**job.data, "threads": threads}) for job in jobs]
-        return run_jobs(folder / "jobs", shared, self.config.workers)
-
-    def _training(self, kind: str, rows: Path, base: Path, output: Path, settings: TrainConfig, number: int) -> Job:
-        config = replace(settings, seed=derive_seed(self.config.seed, "train", kind, number))
-        return training_job(kind, rows, base, output, config, {"round": number}, self.accelerate)
-
-    def runs(self, folder: Path) -> Runs:
-        """Return the records of a search's shards."""
-        return read_runs(self.shards(folder))
-
-    def _stores(self, number: int) -> list[Path]:
-        """Return the run folders of a round's searches, those of the second search last."""
-        folders = [self._round(number) / name for name in ("search", "more")]
-        return [store for folder in folders for store in self.shards(folder) if store.exists()]
-
-    def _search_figures(self, folders: Sequence[Path], cost: Cost) -> dict[str, Any]:
-        stores = [store for folder in folders for store in self.shards(folder)]
-        runs = read_runs(stores)
-        figures = {"pool": share_by_level(solved(runs), self._levels()), "tokens": runs.tokens, **_cost(cost)}
-        aside = sum(len(read_manifest(store)["sessions"][-1].get("set_aside", ())) for store in stores)
-        return {**figures, "set_aside": aside} if aside else figures
-
-    def _levels(self) -> dict[str, str]:
-        return {problem.id: problem.level or "" for problem in self.pool}
-
-    def _validation(self) -> list[Problem]:
-        from rstar_eval.tasks import load_task
-
-        return list(load_task(self.config.task).problems[: max(self.config.greedy_limit, self.config.system2_limit)])
+        return build(
+            pool_trees(self.pool, stores, f"evolve-{self.config.name}-{self.config.seed}", number), self.config.data
+        )
 
     def figures(self) -> list[dict[str, Any]]:
         """Return the figures of the rounds that have any: round 0 is the base."""
         return round_figures(self.state.stages)
-
-
-def _cost(cost: Cost) -> dict[str, Any]:
-    return {"seconds": cost.seconds, "job_seconds": round(cost.job_seconds, 1), "peak_mb": cost.peak_mb}
 
 
 def write_summary(evolution: Evolution) -> None:

@@ -43,7 +43,7 @@ def branch(config: EvolveConfig, folder: Path, origin: str) -> None:
             f"only plans of the rounds after {rounds} may differ",
         )
     kept = {name: figures for name, figures in data["stages"].items() if _number(name) <= rounds}
-    kept = {name: figures for name, figures in kept.items() if not name.endswith("/judges")}
+    kept = {name: figures for name, figures in kept.items() if not name.endswith(("/judges", "/final"))}
     last = f"round{rounds}/gate" if rounds else "round0/evaluate"
     if last not in kept:
         raise UserError(f"{str(source)!r} has not finished round {rounds}", "finish it, or take fewer rounds")
@@ -52,7 +52,7 @@ def branch(config: EvolveConfig, folder: Path, origin: str) -> None:
         shutil.copyfile(source / part, folder / part)
     for part in ("base", *(f"round{number}" for number in range(rounds + 1))):
         if (source / part).is_dir():
-            shutil.copytree(source / part, folder / part, ignore=shutil.ignore_patterns("judges", "lock"))
+            shutil.copytree(source / part, folder / part, ignore=shutil.ignore_patterns("judges", "final", "lock"))
     # Last: without it the folder holds no evolution, and a copy that was cut off is not taken for one.
     write_json(folder / STATE, {"schema": data["schema"], "settings": settings, "stages": kept, "branch": stated})
 

@@ -74,7 +74,8 @@ def stage_names(config: EvolveConfig, rounds: int) -> list[str]:
     for number in range(1, rounds + 1):
         more = ["more"] if config.plan(number).more is not None else []
         names += [f"round{number}/{stage}" for stage in ("search", *more, "data", "train", "evaluate", "gate")]
-    return [*names, f"round{rounds}/judges"]
+    final = [] if config.final is None else [f"round{rounds}/final"]
+    return [*names, *final, f"round{rounds}/judges"]
 
 
 def check_until(until: str | None, stages: list[str]) -> None:

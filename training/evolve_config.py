@@ -34,6 +34,17 @@ class RoundPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class FinalPlan:
+    """The search after the last round, with the final policy and unguided: its trees hold the mistakes that this policy
+    makes, for the judges that are trained after it. Not in the paper, whose PPM learns from the trees of the policies
+    before. search, fresh: as in RoundPlan. steps: of each judge's training."""
+
+    search: SearchConfig
+    fresh: Mapping[str, int] = field(default_factory=dict)
+    steps: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
 class EvolveConfig:
     """A whole self-evolution.
 
@@ -41,7 +52,8 @@ class EvolveConfig:
     of round 1's search ("": the base itself). source, pool: where the problems come from and how many of each level
     ("" as the level: of all levels) every round searches; a plan may have problems of its own.
     demonstrations, author: the mini base's corpus; pretrain: its phases, each of so many new demonstrations.
-    plans: one a round; a round beyond the last repeats the last, its problems included.
+    plans: one a round; a round beyond the last repeats the last, its problems included. final: the search after the
+    last round (None: none; then no further PPM is trained either).
     data, sft, ppm, pqm, orm: data engine and trainers.
     policy_options, reward_options: of the specs `hf:PATH` and `ppm:PATH`. engine: what serves policies.
     task, greedy_limit: what pass@1 is measured on after each round (greedy). system2, system2_limit: the search with
@@ -57,6 +69,7 @@ class EvolveConfig:
     demonstrations: int = 0
     author: Author = field(default_factory=Author)
     plans: tuple[RoundPlan, ...] = ()
+    final: FinalPlan | None = None
     data: DataConfig = MINI_DATA
     pretrain: tuple[TrainConfig, ...] = ()
     sft: TrainConfig = field(default_factory=TrainConfig)
@@ -124,6 +137,7 @@ def _mini() -> EvolveConfig:
     hard = {"1": 40, "drill": 90, "2": 420, "3": 540, "4": 300, "5": 300, "chain": 130, "college": 150, "gaokao": 150}
     hardest = {**hard, "aime": 90}
     more = replace(wide, rollouts=12, trees=2, temperature=1.1)
+    final = {"2": 200, "3": 450, "4": 400, "5": 450, "college": 200, "gaokao": 150, "aime": 150}
     pretrain = training_preset(
         "mini", "sft", learning_rate=6e-3, epochs=1, batch_tokens=1400, save_steps=200, max_length=512
     )
@@ -136,6 +150,7 @@ def _mini() -> EvolveConfig:
             RoundPlan(search, guided=True, fresh=hardest, epochs=6),
             RoundPlan(search, guided=True, more=more, fresh=hardest, epochs=4),
         ),
+        final=FinalPlan(replace(wide, rollouts=8), fresh=final, steps=2000),
         data=MINI_DATA,
         pretrain=(pretrain,),
         sft=training_preset("mini", "sft", optimizer="adamw", learning_rate=1e-3, epochs=8, max_length=512),
@@ -205,9 +220,13 @@ def evolve_preset(name: str, changes: Mapping[str, object] | None = None, seed: 
             raise UserError(f"unknown setting {key!r} of evolve", nearest(last, list(where)))
         where[last] = value
     config = from_data(EvolveConfig, data, "settings of evolve")
-    for plan in config.plans:
-        for search in filter(None, (plan.search, plan.more)):
-            check_config(search, scored=True)
+    searches = [one for plan in config.plans for one in (plan.search, plan.more) if one is not None]
+    for search in [*searches, *([config.final.search] if config.final is not None else [])]:
+        check_config(search, scored=True)
+    if config.final is not None and config.final.steps < 1:
+        raise UserError(f"final.steps is {config.final.steps}", "give at least 1")
+    if config.final is not None and not any(config.final.fresh.values()):
+        raise UserError("final.fresh names no problems", "name some, or give --set final=null for no search there")
     for place, plan in enumerate(config.plans):
         if plan.epochs is not None and not 0 < plan.epochs < float("inf"):
             raise UserError(f"plans.{place}.epochs is {plan.epochs}", "give a number above 0")

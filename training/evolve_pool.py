@@ -22,30 +22,35 @@ from rstar_eval.training.trees import TrainingTree, training_tree
 from rstar_eval.trees import read_tree
 
 TASK = "pool"
+FINAL = 0
+"""What `drawn_for` says of the problems of the search after the last round."""
 
 
 def make_pool(config: EvolveConfig) -> list[Problem]:
-    """Return the problems that every round searches, then those of each plan alone (`own_problems`); all have different
-    texts, and none is among the demonstrations that the mini base learns from. A function of the settings.
+    """Return the problems that every round searches, then those of each plan alone, then those of the final search
+    (`own_problems`); all have different texts, and none is among the demonstrations that the mini base learns from. A
+    function of the settings.
 
     UserError for a level that the source has not, or too few problems of it for the plans' own.
     """
-    wanted = [config.pool, *(plan.fresh for plan in config.plans)]
+    wanted = {"pool": config.pool, **{f"plans.{place}.fresh": one.fresh for place, one in enumerate(config.plans)}}
+    if config.final is not None:
+        wanted["final.fresh"] = config.final.fresh
     draw = _generated if config.source == "mini" else _of_wheel
     seed = derive_seed(config.seed, "pool")
-    sources = {level: draw(config.source, level, seed) for counts in wanted for level in counts}
+    sources = {level: draw(config.source, level, seed) for counts in wanted.values() for level in counts}
     taken: set[str] = set()
     if config.source == "mini" and not config.base:
         for each in config.corpus_seeds():
             taken |= corpus_texts(config.demonstrations, each, config.author)
     pool: list[Problem] = []
-    for place, counts in enumerate(wanted):
+    for setting, counts in wanted.items():
         for level, count in counts.items():
             found = list(islice(_new(sources[level], taken), count))
-            if place and len(found) < count:
+            if setting != "pool" and len(found) < count:
                 raise UserError(
                     f"{config.source} has {count - len(found)} training problems of level {level!r} too few for "
-                    f"plans.{place - 1}.fresh",
+                    f"{setting}",
                     "ask for fewer there or in an earlier plan",
                 )
             pool += found
@@ -55,15 +60,17 @@ def make_pool(config: EvolveConfig) -> list[Problem]:
 
 
 def drawn_for(pool: Sequence[Problem], config: EvolveConfig) -> list[int | None]:
-    """Return for each problem of a pool (`make_pool`) the number of the plan that it was drawn for; None: for all."""
+    """Return for each problem of a pool (`make_pool`) the number of the plan that it was drawn for; None: for all
+    rounds; FINAL: for the search after the last."""
     sizes = [sum(plan.fresh.values()) for plan in config.plans]
     own: list[int | None] = [number for number, size in enumerate(sizes, start=1) for _ in range(size)]
+    own += [FINAL] * (sum(config.final.fresh.values()) if config.final is not None else 0)
     return [None] * (len(pool) - len(own)) + own
 
 
 def own_problems(pool: Sequence[Problem], config: EvolveConfig, number: int) -> list[Problem]:
-    """Return those problems of a pool that round `number` searches."""
-    searched = (None, min(number, len(config.plans)))
+    """Return those problems of a pool that round `number` searches; FINAL: the search after the last round."""
+    searched = (FINAL,) if number == FINAL else (None, min(number, len(config.plans)))
     return [problem for problem, drawn in zip(pool, drawn_for(pool, config), strict=True) if drawn in searched]
 
 

@@ -324,8 +324,8 @@ def text(costs: Sequence[RoundCost], facts: Facts, name: str) -> str:
         "",
         f"All rounds: {_short(tokens)} tokens generated; {_hours(hours[0])} of search + {_hours(hours[1])} of training "
         f"= {_hours(sum(hours))} of one {facts.device}; {_bytes(sum(cost.disk for cost in costs))} on disk",
-        "Not in it: evaluation, the PPM's reading (about as many tokens as are generated, read in batches), and "
-        "running the code (CPU).",
+        "Not in it: evaluation, the final search and the judges, the PPM's reading (about as many tokens as are "
+        "generated, read in batches), and running the code (CPU).",
     ]
     if name == "paper" and facts.sources["problems"] != "given" and facts.sources["rate"] != "given":
         lines += ["", "Checked against the paper", *(f"  {one}" for one in check_lines(costs, facts))]

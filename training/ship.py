@@ -27,7 +27,11 @@ FIGURES = "figures.json"
 """What a shipped policy does, greedily and searched with its round's PPM, measured with the weights as shipped."""
 
 _KEPT = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "reward.json")
-_WAYS = {"greedy": "greedy", "system2": "searched with its round's PPM ({} rollouts)"}
+_WAYS = {
+    "greedy": "greedy",
+    "system2": "searched with its round's PPM ({} rollouts)",
+    "final": "searched with the final PPM ({} rollouts)",
+}
 _HEADS = {
     "token_bilinear": "Its head sums a bilinear score over a solution's tokens; the paper's reads the last one.",
     "token_logratio": "Its head sums how much likelier a solution's tokens are under it than under the policy in\n"
@@ -37,8 +41,9 @@ _KINDS = {"ppm": "process preference model", "pqm": "process Q-value model", "or
 
 
 def ship(evolution: Path, destination: Path) -> list[str]:
-    """Write the policies of every round (r0: the base), the PPMs of every round (ppm1, ...) and the last round's `pqm`
-    and `orm` of the evolution in folder `evolution` into `destination`, weights as float16; returns their names.
+    """Write the checkpoints of the evolution in folder `evolution` into `destination`, weights as float16: the policies
+    of every round (r0: the base), the PPMs of every round (ppm1, ...), and the final policy's judges: `ppm` (after a
+    final search), `pqm` and `orm`. Returns their names.
 
     UserError if the folder holds no evolution with a finished round.
     """
@@ -56,7 +61,8 @@ def ship(evolution: Path, destination: Path) -> list[str]:
     folders["r0"] = Path(state["settings"]["base"] or evolution / "base" / "policy")
     folders |= {f"ppm{one['round']}": evolution / f"round{one['round']}" / "ppm" for one in rounds[1:]}
     if f"round{last}/judges" in state["stages"]:
-        folders |= {kind: evolution / f"round{last}" / "judges" / kind for kind in ("pqm", "orm")}
+        judges = evolution / f"round{last}" / "judges"
+        folders |= {kind: judges / kind for kind in _KINDS if (judges / kind).is_dir()}
     config = from_data(EvolveConfig, state["settings"], "state.json")
     for name, folder in sorted(folders.items()):  # reward models come first: policies are searched with them
         _copy(folder, destination / name)
@@ -66,6 +72,9 @@ def ship(evolution: Path, destination: Path) -> list[str]:
             if int(name[1:]):
                 reward = config.reward("ppm", str(destination / f"ppm{name[1:]}"))
                 figures["system2"] = measure(destination / name, config, config.system2_limit, reward)
+            if "ppm" in folders and int(name[1:]) == last:
+                reward = config.reward("ppm", str(destination / "ppm"))
+                figures["final"] = measure(destination / name, config, config.system2_limit, reward)
             write_json(destination / name / FIGURES, figures)
         card = model_card(name, state, rounds, figures)
         (destination / name / "README.md").write_text(card, encoding="utf-8")
@@ -96,8 +105,10 @@ def model_card(
     settings = state["settings"]
     seed, last = settings["seed"], rounds[-1]["round"]
     kind = _kind(name)
-    of = int(name.removeprefix("ppm")) if kind == "ppm" else last
+    of = int(name.removeprefix("ppm") or last) if kind == "ppm" else last
     what = f"the policy of round {name[1:]}" if kind is None else f"the {_KINDS[kind]} of round {of}"
+    if name in _KINDS:
+        what = f"the {_KINDS[name]} of the final policy"
     if name == "r0":
         what = "the base policy (round 0), pretrained on scripted solutions with systematic mistakes"
     lines = [
@@ -111,7 +122,7 @@ def model_card(
         "",
     ]
     if kind is not None:
-        stage = state["stages"][f"round{of}/{'train' if kind == 'ppm' else 'judges'}"]
+        stage = state["stages"][f"round{of}/{'judges' if name in _KINDS else 'train'}"]
         lines += [f"Measured on held-out problems: `{json.dumps(stage[kind].get('held_out', {}))}`", ""]
         if settings[kind]["head"] != "last_token":
             lines += [_HEADS[settings[kind]["head"]], ""]

@@ -40,7 +40,7 @@ def evolution_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "evolution"
     folder.mkdir()
     stages = {"round1/gate": {"kept": True, "gain": [0.1, 0.02]}, "round1/judges": {}}
-    config = evolve_preset("mini", {f"plans.{place}.fresh": {} for place in range(4)}, seed=3)
+    config = evolve_preset("mini", {"final": None, **{f"plans.{place}.fresh": {} for place in range(4)}}, seed=3)
     state = {"schema": 1, "settings": asdict(config), "stages": stages}
     (folder / "state.json").write_text(json.dumps(state))
     (folder / "pool.jsonl").write_text("")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,13 @@ from typer.testing import CliRunner
 
 from rstar_eval.cli import app
 from rstar_eval.errors import UserError
-from rstar_eval.leaderboards.evolution import read_evolution
+from rstar_eval.leaderboards.evolution import Evolution, read_evolution
 from rstar_eval.leaderboards.experiments import load_experiment, load_preset
 from rstar_eval.leaderboards.measure import Measurement, Run, needed, parse_only
 from rstar_eval.leaderboards.models import Models, NotHere, parse_pairs
 from rstar_eval.leaderboards.scores import read_scores
+from rstar_eval.solver.config import SearchConfig
+from rstar_eval.training.evolve_config import FinalPlan
 
 SCRIPTED = ("r0", "r1", "ppm1", "orm", "ppm-last-token", "sft-random", "sft-rejection")
 
@@ -131,7 +134,7 @@ def test_an_unfinished_evolution_has_what_its_rounds_have(evolution_folder: Path
     del state["stages"]["round1/judges"]
     (evolution_folder / "state.json").write_text(json.dumps(state))
     models = Models(load_preset("mini"), evolution_folder, {3: read_evolution(evolution_folder)})
-    assert models.reward("ppm", 3).startswith("ppm:")
+    assert models.reward("ppm-rounds", 3).startswith("ppm:")
     with pytest.raises(NotHere, match="no judges after round 1"):
         models.reward("orm", 3)
     del state["stages"]["round1/gate"]
@@ -140,13 +143,22 @@ def test_an_unfinished_evolution_has_what_its_rounds_have(evolution_folder: Path
         read_evolution(evolution_folder)
 
 
+def with_final_search(evolution: Evolution) -> Evolution:
+    final = FinalPlan(SearchConfig(), {"1": 2}, steps=77)
+    return dataclasses.replace(evolution, config=dataclasses.replace(evolution.config, final=final))
+
+
 def test_models_resolve_to_the_evolutions_folders(evolution_folder: Path, tmp_path: Path) -> None:
-    evolution = read_evolution(evolution_folder)
+    evolution = with_final_search(read_evolution(evolution_folder))
     models = Models(load_preset("mini"), tmp_path, {3: evolution})
     assert models.canonical("final", 3) == "r1"
-    assert models.canonical("ppm", 3) == "ppm1"
+    assert models.canonical("ppm-rounds", 3) == "ppm1"
+    assert models.canonical("ppm", 3) == "ppm", "the final policy's"
     assert models.policy("final", 3).startswith(f"hf:{evolution_folder.resolve()}/round1/policy?")
-    assert models.reward("orm", 3).startswith(f"orm:{evolution_folder.resolve()}/round1/judges/orm?")
+    for kind in ("orm", "ppm"):
+        assert models.reward(kind, 3).startswith(f"{kind}:{evolution_folder.resolve()}/round1/judges/{kind}?")
+    with pytest.raises(NotHere, match="no search after its last round"):
+        Models(load_preset("mini"), tmp_path, {3: read_evolution(evolution_folder)}).reward("ppm", 3)
     assert models.folder("r0", 3) == evolution_folder.resolve() / "base" / "policy"
     with pytest.raises(NotHere, match="round 2 was not made"):
         models.policy("r2", 3)
@@ -158,7 +170,6 @@ def test_models_resolve_to_the_evolutions_folders(evolution_folder: Path, tmp_pa
 
 
 def test_a_control_evolution_has_models_of_its_own(evolution_folder: Path, tmp_path: Path) -> None:
-    import dataclasses
     import shutil
 
     shutil.copytree(evolution_folder, tmp_path / "control")
@@ -176,7 +187,7 @@ def test_ablations_train_from_the_base_with_the_settings_of_the_last_round(
     from rstar_eval.training.datasets import write_rows
     from rstar_eval.training.rows import Provenance, SftRow
 
-    evolution = read_evolution(evolution_folder)
+    evolution = with_final_search(read_evolution(evolution_folder))
     row = SftRow("q", "<code>", source=Provenance("run", 1, "pool", "p", 0, level="1"))
     write_rows(evolution_folder / "round1" / "data" / "random.jsonl", [row])
     models = Models(load_preset("mini"), tmp_path, {3: evolution})
@@ -185,8 +196,9 @@ def test_ablations_train_from_the_base_with_the_settings_of_the_last_round(
     assert job["config"]["max_steps"] == evolution.config.sft.max_steps
     assert job["config"]["seed"] == derive_seed(3, "train", "sft", 1)
     assert Path(job["rows"]).read_text() == (evolution_folder / "round1" / "data" / "random.jsonl").read_text()
-    head = models.training_job("ppm-last-token", 3).data["config"]
-    assert (head["head"], head["max_steps"]) == ("last_token", evolution.config.ppm.max_steps)
+    job = models.training_job("ppm-last-token", 3).data
+    assert (job["config"]["head"], job["config"]["max_steps"]) == ("last_token", 77), "as long as the final PPM"
+    assert job["rows"] == str(evolution.folder / "round1" / "judges" / "pairs.jsonl")
 
 
 def test_what_cells_need_is_listed_once(tmp_path: Path) -> None:
@@ -195,7 +207,7 @@ def test_what_cells_need_is_listed_once(tmp_path: Path) -> None:
     both = needed([table, figure], models, [0])
     samples = [run for run in both.runs if run.search == "sample128"]
     assert len(samples) == 5  # one a task, for eight rows and two curves
-    assert both.runs[samples[0]] == {"orm", "pqm", "ppm4", "ppm-last-token"}
+    assert both.runs[samples[0]] == {"orm", "pqm", "ppm", "ppm-last-token"}
     only = needed([table], models, [0], parse_only("pqm/mini_aime", [table]))
     assert [run.key for run in only.runs] == ["seed0/r4+pqm+search16/mini_aime"]
 

@@ -21,6 +21,7 @@ pytestmark = [
 
 TINY = {
     "plans.0.fresh": "{'1': 10, '2': 6}", "plans.1.fresh": "{}", "plans.2.fresh": "{}", "plans.3.fresh": "{}",
+    "final": "null",
     "sft.max_steps": "6", "ppm.max_steps": "4", "pqm.max_steps": "2",
     "orm.max_steps": "2", "greedy_limit": "10", "system2_limit": "4",
 }  # fmt: skip

@@ -8,19 +8,20 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from rstar_eval.errors import BackendError, UserError
 from rstar_eval.problem import Problem
+from rstar_eval.solver.config import SearchConfig
 from rstar_eval.training.evolve_branch import branch
 from rstar_eval.training.evolve_command import check_until, plan_text, stage_names
-from rstar_eval.training.evolve_config import evolve_preset
+from rstar_eval.training.evolve_config import FinalPlan, evolve_preset
 from rstar_eval.training.evolve_figures import paired_difference, share_by_level, summary_text
 from rstar_eval.training.evolve_jobs import Job, run_jobs
-from rstar_eval.training.evolve_pool import make_pool, own_problems
+from rstar_eval.training.evolve_pool import FINAL, make_pool, own_problems
 from rstar_eval.training.evolve_state import EvolveState, differences
 
 
@@ -66,6 +67,9 @@ def test_settings_reach_into_nested_ones() -> None:
         ("mini", {"plans.0.search.rollouts": 0}, "rollouts is 0"),
         ("mini", {"workers": 0}, "workers is 0"),
         ("mini", {"plans.2.epochs": 0}, "plans.2.epochs is 0"),
+        ("mini", {"final.steps": 0}, "final.steps is 0"),
+        ("mini", {"final.search.rollouts": 0}, "rollouts is 0"),
+        ("mini", {"final.fresh": {}}, "final.fresh names no problems.*final=null"),
     ],
 )
 def test_bad_settings_are_user_errors(name: str, changes: dict[str, object], match: str) -> None:
@@ -78,7 +82,8 @@ def test_stages_and_until() -> None:
     assert stages[:3] == ["base", "round0/evaluate", "round1/search"]
     assert "round4/more" in stages
     assert "round3/more" not in stages
-    assert stages[-1] == "round4/judges"
+    assert stages[-2:] == ["round4/final", "round4/judges"]
+    assert "round4/final" not in stage_names(evolve_preset("paper"), 4)
     assert "base" not in stage_names(evolve_preset("mini", {"base": "x"}), 1)
     for good in (None, "base", "round1", "round2/data"):
         check_until(good, stages)
@@ -89,7 +94,12 @@ def test_stages_and_until() -> None:
 
 
 def test_pool_is_made_of_training_problems_of_the_wanted_levels() -> None:
-    changes = {"demonstrations": 50, "pool": {"1": 3, "4": 2}, **{f"plans.{place}.fresh": {} for place in range(4)}}
+    changes = {
+        "demonstrations": 50,
+        "final": None,
+        "pool": {"1": 3, "4": 2},
+        **{f"plans.{place}.fresh": {} for place in range(4)},
+    }
     config = evolve_preset("mini", changes, seed=5)
     pool = make_pool(config)
     assert [one.level for one in pool] == ["1", "1", "1", "4", "4"]
@@ -102,10 +112,14 @@ def test_pool_is_made_of_training_problems_of_the_wanted_levels() -> None:
 def test_rounds_have_problems_of_their_own_that_are_all_different() -> None:
     fresh = {"plans.0.fresh": {"1": 300, "drill": 50}, "plans.1.fresh": {"1": 300}, "plans.2.fresh": {}}
     config = evolve_preset(
-        "mini", {"demonstrations": 50, "pool": {"1": 40}, "plans.3.fresh": {"2": 5}, **fresh}, seed=5
+        "mini",
+        {"demonstrations": 50, "pool": {"1": 40}, "plans.3.fresh": {"2": 5}, "final.fresh": {"1": 6}, **fresh},
+        seed=5,
     )
     pool = make_pool(config)
-    assert len({one.text for one in pool}) == len({one.id for one in pool}) == len(pool) == 695
+    assert len({one.text for one in pool}) == len({one.id for one in pool}) == len(pool) == 701
+    assert own_problems(pool, config, FINAL) == pool[695:], "the final search comes after all rounds"
+    assert make_pool(replace(config, final=None)) == pool[:695]
     rounds = [own_problems(pool, config, number) for number in (1, 2, 3, 4, 5)]
     assert [len(one) for one in rounds] == [390, 340, 40, 45, 45]
     assert rounds[3] == rounds[4], "a round beyond the last plan repeats it"
@@ -116,7 +130,7 @@ def test_rounds_have_problems_of_their_own_that_are_all_different() -> None:
 
 def test_no_problem_of_the_pool_is_among_the_bases_demonstrations(monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = {f"plans.{place}.fresh": {} for place in range(4)}
-    config = evolve_preset("mini", {"pool": {"1": 8}, "demonstrations": 50, **fresh})
+    config = evolve_preset("mini", {"pool": {"1": 8}, "demonstrations": 50, "final": None, **fresh})
     free = make_pool(config)
     monkeypatch.setattr("rstar_eval.training.evolve_pool.corpus_texts", lambda *_: {free[2].text})
     assert [one.text for one in make_pool(config)][:7] == [one.text for one in free if one is not free[2]]
@@ -126,11 +140,14 @@ def test_no_problem_of_the_pool_is_among_the_bases_demonstrations(monkeypatch: p
 def test_a_source_that_runs_out_of_problems_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [Problem(str(i), "t", i, f"text {i}", "1", level="5") for i in range(10)]
     monkeypatch.setattr("rstar_eval.tasks.load_wheel_split", lambda _: found)
-    changes = {"source": "math", "pool": {"": 6}, **{f"plans.{place}.fresh": {} for place in range(4)}}
+    changes = {"source": "math", "final": None, "pool": {"": 6}, **{f"plans.{place}.fresh": {} for place in range(4)}}
     pool = make_pool(evolve_preset("mini", {**changes, "plans.0.fresh": {"5": 4}}))
     assert {one.text for one in pool} == {one.text for one in found}
     with pytest.raises(UserError, match=r"1 training problems of level '5' too few for plans\.1\.fresh"):
         make_pool(evolve_preset("mini", {**changes, "plans.1.fresh": {"5": 5}}))
+    final = FinalPlan(SearchConfig(), {"5": 6})
+    with pytest.raises(UserError, match=r"2 training problems of level '5' too few for final\.fresh"):
+        make_pool(replace(evolve_preset("mini", changes), final=final))
     assert len(make_pool(evolve_preset("mini", {**changes, "pool": {"": 99}}))) == 10, "the pool takes what there is"
     with pytest.raises(UserError, match=r"no level '7'.*5"):
         make_pool(evolve_preset("mini", {**changes, "pool": {"7": 1}}))
@@ -271,7 +288,7 @@ def test_mistakes_on_the_command_line_are_one_line(
 
 
 def _evolution(folder: Path, config: object, stages: list[str]) -> None:
-    for part in ("base/policy", "round0/greedy", "round1/policy", "round2/judges"):
+    for part in ("base/policy", "round0/greedy", "round1/policy", "round1/final", "round1/judges", "round2/policy"):
         (folder / part).mkdir(parents=True)
         (folder / part / "weights").write_text(part)
     for part in ("pool.jsonl", "validation.jsonl"):
@@ -280,7 +297,7 @@ def _evolution(folder: Path, config: object, stages: list[str]) -> None:
     (folder / "state.json").write_text(json.dumps(state))
 
 
-STAGES = ["base", "round0/evaluate", "round1/search", "round1/gate", "round1/judges", "round2/search"]
+STAGES = ["base", "round0/evaluate", "round1/search", "round1/gate", "round1/final", "round1/judges", "round2/search"]
 
 
 def test_a_branch_begins_with_the_rounds_of_another_evolution(tmp_path: Path) -> None:
@@ -293,7 +310,7 @@ def test_a_branch_begins_with_the_rounds_of_another_evolution(tmp_path: Path) ->
     assert list(state.stages) == STAGES[:4]
     assert (second / "round1/policy/weights").read_text() == "round1/policy"
     assert (second / "pool.jsonl").exists()
-    assert not (second / "round2").exists()
+    assert not any((second / part).exists() for part in ("round2", "round1/final", "round1/judges"))
     with pytest.raises(UserError, match="did not begin with"):
         branch(config, second, f"{first}:0")
 
@@ -318,17 +335,17 @@ def test_a_branch_that_can_not_be(tmp_path: Path, changes: dict[str, object], or
 def test_the_ppm_starts_from_the_new_policy_once_that_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rstar_eval.training import evolve
+    from rstar_eval.training import evolve, evolve_folder
 
     asked: list[tuple[str, str, float, int]] = []
 
-    def run(folder: Path, jobs: list[evolve.Job], workers: int) -> evolve.Cost:
+    def run(folder: Path, jobs: list[Job], workers: int) -> evolve.Cost:
         for job in jobs:
             start = Path(job.data["base"]).relative_to(tmp_path)
             asked.append((job.name, start.as_posix(), job.data["config"]["epochs"], job.data["threads"]))
         return evolve.Cost(1.0, 1.0, len(jobs))
 
-    monkeypatch.setattr(evolve, "run_jobs", run)
+    monkeypatch.setattr(evolve_folder, "run_jobs", run)
     monkeypatch.setattr(evolve, "training_metrics", lambda folder: {})
     config = evolve_preset("mini", {"pool": {"1": 2}, **{f"plans.{n}.fresh": {} for n in range(4)}})
     evolution = evolve.Evolution(config, tmp_path, print)

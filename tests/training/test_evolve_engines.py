@@ -27,6 +27,7 @@ mixed_precision: "no"
 """
 TINY = {
     "plans.0.fresh": "{'1': 10, '2': 6}", "plans.1.fresh": "{}", "plans.2.fresh": "{}", "plans.3.fresh": "{}",
+    "final.fresh": "{'1': 4}",
     "sft.max_steps": "4", "ppm.max_steps": "3", "sft.save_steps": "2",
     "ppm.save_steps": "2", "greedy_limit": "4", "system2_limit": "2", "workers": "2",
 }  # fmt: skip

@@ -23,8 +23,9 @@ pytestmark = [
 
 TINY = {
     "plans.0.fresh": "{'1': 10, '2': 6}", "plans.1.fresh": "{}", "plans.2.fresh": "{}", "plans.3.fresh": "{}",
+    "final.fresh": "{'1': 4, '2': 3}", "final.steps": "3",
     "sft.max_steps": "6", "ppm.max_steps": "4",
-    "pqm.max_steps": "2", "orm.max_steps": "2", "sft.save_steps": "2", "ppm.save_steps": "2", "greedy_limit": "10",
+    "sft.save_steps": "2", "ppm.save_steps": "2", "greedy_limit": "10",
     "system2_limit": "4", "workers": "1",
 }  # fmt: skip
 
@@ -51,14 +52,15 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 def outcome(folder: Path) -> dict[str, object]:
     """What must not depend on interruptions: data sets by hash, weights by hash, and all figures but times."""
     stages = json.loads((folder / "state.json").read_text())["stages"]
-    round1 = stages["round1/evaluate"]
+    round1, final = stages["round1/evaluate"], stages["round1/final"]
     weights = {
         name: json.loads((folder / name / "training.json").read_text())["metrics"]
-        for name in ("round1/policy", "round1/ppm", "round1/judges/pqm", "round1/judges/orm")
+        for name in ("round1/policy", "round1/ppm", "round1/judges/ppm", "round1/judges/pqm", "round1/judges/orm")
     }
     return {
         "data": stages["round1/data"]["sha256"], "pool": stages["round1/data"]["pool"], "gate": stages["round1/gate"],
         "evaluate": {key: round1[key] for key in ("pass1", "majority", "system2")}, "trained": weights,
+        "final": {key: final[key] for key in ("rows", "pool", "tokens")}, "judged": stages["round1/judges"]["system2"],
     }  # fmt: skip
 
 
@@ -73,8 +75,12 @@ def test_a_round_gives_data_models_figures_and_a_summary(undisturbed: Path) -> N
     state = json.loads((undisturbed / "state.json").read_text())["stages"]
     assert state["round1/data"]["rows"]["sft"] > 0
     assert state["round1/data"]["rows"]["pairs"] > 0
-    for model in ("round1/policy", "round1/ppm", "round1/judges/orm", "round1/judges/pqm"):
-        assert (undisturbed / model / "model.safetensors").exists()
+    for model in ("policy", "ppm", "judges/orm", "judges/pqm", "judges/ppm"):
+        assert (undisturbed / "round1" / model / "model.safetensors").exists()
+    pairs = [(undisturbed / "round1" / part / "pairs.jsonl").read_text() for part in ("data", "final/data", "judges")]
+    assert set(pairs[2].splitlines()) == set(pairs[0].splitlines()) | set(pairs[1].splitlines())
+    assert state["round1/final"]["problems"] == 7
+    assert state["round1/judges"]["system2"]["n"] == 4
     summary = (undisturbed / "summary.md").read_text()
     assert "| 0 |" in summary
     assert "| 1 |" in summary

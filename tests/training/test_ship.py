@@ -55,6 +55,9 @@ def test_bootstrap_rows_say_where_they_come_from() -> None:
     assert all(row.response.startswith(("<code>\n# Find", "<code>\n# Take", "<code>\n# Write")) for row in rows)
 
 
+KINDS = ("ppm", "pqm", "orm")
+
+
 @pytest.fixture(scope="module")
 def judge(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A PPM after one step of training."""
@@ -67,14 +70,14 @@ def judge(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evolution(untrained: Path, judge: Path, tmp_path: Path) -> Path:
     """A folder that looks like a finished evolution of one round, with an untrained model in every place."""
     folder = tmp_path / "evolution"
-    for place in ("base/policy", "round1/policy", "round1/ppm", "round1/judges/pqm", "round1/judges/orm"):
+    for place in ("base/policy", "round1/policy", "round1/ppm", *(f"round1/judges/{kind}" for kind in KINDS)):
         shutil.copytree(judge if place.endswith("ppm") else untrained, folder / place)
         (folder / place / "training.json").write_text("{}")
     settings = asdict(evolve_preset("mini", {"greedy_limit": 2, "system2_limit": 2}, seed=5))
     held = {"held_out": {"accuracy": 0.75}}
     stages = {
         "base": {}, "round0/evaluate": {"pass1": {**PASS1, "accuracy": 0.125}}, "round1/evaluate": {"pass1": PASS1},
-        "round1/train": {"ppm": held}, "round1/judges": {"pqm": held, "orm": held},
+        "round1/train": {"ppm": held}, "round1/judges": dict.fromkeys(KINDS, held),
     }  # fmt: skip
     (folder / "state.json").write_text(json.dumps({"schema": 1, "settings": settings, "stages": stages}))
     return folder
@@ -86,11 +89,12 @@ def test_shipped_checkpoints_are_half_precision_with_cards(
     import torch
     from safetensors.torch import load_file
 
-    assert ship(evolution, tmp_path / "out") == ["orm", "ppm1", "pqm", "r0", "r1"]
-    for name in ("orm", "ppm1", "pqm", "r0", "r1"):
+    names = ["orm", "ppm", "ppm1", "pqm", "r0", "r1"]
+    assert ship(evolution, tmp_path / "out") == names
+    for name in names:
         folder = tmp_path / "out" / name
         weights = list(folder.rglob("*.safetensors"))
-        assert len(weights) == (2 if name == "ppm1" else 1), "a log ratio has its reference beside it"
+        assert len(weights) == (2 if name.startswith("ppm") else 1), "a log ratio has its reference beside it"
         assert {tensor.dtype for file in weights for tensor in load_file(file).values()} == {torch.float16}
         assert sum(file.stat().st_size for file in folder.rglob("*")) < 1_500_000 * len(weights)
         assert not (folder / "training.json").exists()
@@ -103,8 +107,11 @@ def test_shipped_checkpoints_are_half_precision_with_cards(
     assert "0.125" in (tmp_path / "out/r0/README.md").read_text()
     none_right = {"task": "mini_validation", "n": 2, "correct": 0, "verdicts": "00"}
     figures = {name: json.loads((tmp_path / f"out/{name}/figures.json").read_text()) for name in ("r0", "r1")}
-    assert figures == {"r0": {"greedy": none_right}, "r1": {"greedy": none_right, "system2": none_right}}
-    assert '"accuracy": 0.75' in (tmp_path / "out/ppm1/README.md").read_text()
+    assert figures == {"r0": {"greedy": none_right}, "r1": dict.fromkeys(("greedy", "system2", "final"), none_right)}
+    for name, what in (("ppm1", "of round 1"), ("ppm", "of the final policy")):
+        card = (tmp_path / "out" / name / "README.md").read_text()
+        assert '"accuracy": 0.75' in card
+        assert f"process preference model {what}" in card
     assert "`reference/`, which it was trained from" in (tmp_path / "out/ppm1/README.md").read_text()
 
 
