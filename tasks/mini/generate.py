@@ -1,9 +1,9 @@
 """Generate problems of the mini world: chains of relations between people's counts, and two families of other kinds.
 
 Difficulty is the number of composed operations: level 1 has one, level 2 two, level 3 three, level 4 three with the
-weights of the rare traps tripled, level 5 four. `aime` has five or six with rare traps as in level 4 and answers from
-0 to 999; `olympiad` four or five and then a fraction; for training only, `chain` has three to six without rare traps
-and `drill` one that is a rare trap. A problem is a pure function of (version, split, level, seed, place), so that a
+weights of the rare traps tripled, level 5 four. `contest` has as many as level 5 with rare traps as in level 4, and
+answers from 0 to 999; `olympiad` four or five and then a fraction; for training only, `aime` has five or six with rare
+traps as in level 4, `chain` three to six without rare traps and `drill` one that is a rare trap. A problem is a pure function of (version, split, level, seed, place), so that a
 longer list begins with the shorter one, and answers come from computing the plan.
 
 Splits are disjoint by construction: the first sentence (who has how many of what) belongs to one split only, by its
@@ -68,13 +68,14 @@ LEVELS: dict[str, LevelSpec] = {
     "3": LevelSpec((3, 3), _COMMON, 0.3, 0.25),
     "4": LevelSpec((3, 3), _RARE, 0.45, 0.25),
     "5": LevelSpec((4, 4), _COMMON, 0.6, 0.25),
+    "contest": LevelSpec((4, 4), _RARE, 0.6, 0.25),
     "aime": LevelSpec((5, 6), _RARE, 0.6, 0.25),
     "olympiad": LevelSpec((5, 6), _RARE, 0.6, 1.0, FRACTIONS),
     "chain": LevelSpec((3, 6), _EASY, 0.6, 0.25),
     "drill": LevelSpec((1, 1), _TRAPS, 0.0, 0.0),
 }
-"""The levels of mini_math, the families of the other mini tasks, and for training `chain` (long, easily read) and
-`drill` (one rare trap)."""
+"""The levels of mini_math, the families of the other mini tasks, and for training `aime` (longer than the task
+mini_aime, whose level is `contest`), `chain` (long, easily read) and `drill` (one rare trap)."""
 FAMILIES: dict[str, Callable[[Random, Split], MiniItem | None]] = {"college": college.attempt, "gaokao": gaokao.attempt}
 """The families that are about something else than counts, by name as a level's: what draws a problem of each."""
 

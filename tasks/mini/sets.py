@@ -15,7 +15,7 @@ from rstar_eval.tasks.spec import Generator
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "levels": ("1", "2", "3", "4", "5"),
-    "aime": ("aime",),
+    "aime": ("contest",),
     "olympiad": ("olympiad",),
     "college": ("college",),
     "gaokao": ("gaokao",),

@@ -33,7 +33,7 @@ from rstar_eval.tasks.spec import Generator
 
 PINNED = {
     "mini_math": "9f8b46132ce1545c77e1ecb7ff0a72b9931e4b5725695a010c68d0474e90cf80",
-    "mini_aime": "4334cd357bcaa614cde033eb63a7875a9594ccd4a2e2974472a34bc8225ad80d",
+    "mini_aime": "01633e7425e6d86608effbc57630dc5ae09a897ff56d42ac910b5f69a5e050b6",
     "mini_olympiad": "45f7a8c71ab3aaef78583a4a53458b91838b2c2f0f4c3c25e08b5bf50922bd4f",
     "mini_college": "23b67bf7e76246185ba7ed9b8d1918b9cb6580987336b57e8f150a90e4e1708a",
     "mini_gaokao": "f67a8b1e504fc931342605d9ec8bab3fc7d044d66890e43ae4038f187abb70f1",
@@ -173,6 +173,11 @@ def test_mini_aime_answers_are_integers_from_0_to_999() -> None:
     problems = load_task("mini_aime").problems
     assert len(problems) == 30
     assert all(0 <= int(p.answer) <= 999 for p in problems)
+    items = generate("test", "contest", 300, 2024)
+    assert [item.text for item in items[:30]] == [p.text for p in problems]
+    assert {len(item.steps) for item in items} == {4}
+    rare = sum(step.tier in ("B", "C") for item in items for step in item.steps) / 1200
+    assert 0.4 < rare < 0.6, "as often as in level 4"
 
 
 def test_mini_olympiad_answers_are_fractions_in_lowest_terms() -> None:
