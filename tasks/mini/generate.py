@@ -2,9 +2,10 @@
 
 Difficulty is the number of composed operations: level 1 has one, level 2 two, level 3 three, level 4 three with the
 weights of the rare traps tripled, level 5 four. `contest` has as many as level 5 with rare traps as in level 4, and
-answers from 0 to 999; `olympiad` four or five and then a fraction; for training only, `aime` has five or six with rare
-traps as in level 4, `chain` three to six without rare traps and `drill` one that is a rare trap. A problem is a pure function of (version, split, level, seed, place), so that a
-longer list begins with the shorter one, and answers come from computing the plan.
+answers from 0 to 999; `olympiad` five or six and then a fraction; for training only, `aime` has five or six with rare
+traps as in level 4, `chain` three to six without rare traps and `drill` one that is a rare trap. A problem is a pure
+function of (version, split, level, seed, place), so that a longer list begins with the shorter one, and answers come
+from computing the plan.
 
 Splits are disjoint by construction: the first sentence (who has how many of what) belongs to one split only, by its
 checksum. `tests/tasks` checks it on the texts as well.
