@@ -91,6 +91,7 @@ def round_figures(stages: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         one["pool"] = of.get("data", {}).get("pool")
         one["gain"], one["kept"] = of.get("gate", {}).get("gain"), of.get("gate", {}).get("kept")
         one["ppm_pairs"] = of.get("train", {}).get("ppm", {}).get("held_out", {}).get("accuracy")
+        one["final"] = of.get("judges", {}).get("system2")
         one["tokens"] = sum(of.get(name, {}).get("tokens", 0) for name in ("search", "more"))
         one["seconds"] = round(sum(stage.get("seconds", 0) for stage in of.values()))
         one["peak_mb"] = max((stage.get("peak_mb", 0) for stage in of.values()), default=0)
@@ -123,6 +124,12 @@ def summary_text(rounds: Sequence[Mapping[str, Any]], heading: str) -> str:
         for number, figures in pool:
             row = (_number(figures["levels"].get(name)) for name in names)
             lines.append(f"| {number} | " + " | ".join(row) + " |")
+    for one in rounds:
+        if one.get("final"):
+            found = one["final"]
+            low, high = found["interval"]
+            lines += ["", f"System 2 of round {one['round']} with the final PPM, of {found['n']} problems: "]
+            lines[-1] += f"{found['accuracy']:.3f} [{low:.3f}, {high:.3f}]."
     return "\n".join(lines) + "\n"
 
 

@@ -241,7 +241,8 @@ def test_shares_by_level_and_summary_table() -> None:
     text = summary_text(
         [
             {"round": 0, "pass1": figures, "kept": None, "gain": None},
-            {"round": 1, "pass1": figures, "kept": True, "gain": [0.1, 0.02], "pool": figures, "ppm_pairs": 0.8},
+            {"round": 1, "pass1": figures, "kept": True, "gain": [0.1, 0.02], "pool": figures, "ppm_pairs": 0.8}
+            | {"final": figures},
         ],
         "X",
     )
@@ -249,6 +250,7 @@ def test_shares_by_level_and_summary_table() -> None:
     assert "+0.100 +- 0.020" in text
     assert "| 0.800 |" in text
     assert text.count("\n| 1 |") == 2  # the rounds, and the pool by level
+    assert "round 1 with the final PPM, of 3 problems: 0.667 [" in text
 
 
 def evolve(*arguments: str) -> subprocess.CompletedProcess[str]:
