@@ -188,7 +188,8 @@ class Measurement:
         if sha256 != loaded.provenance.get("sha256"):
             different.append(f"the data of {run.task} are others")
         for kind, name in (("policy", run.policy), ("reward", run.reward)):
-            theirs = (manifest[kind] or {}).get("sha256")
+            described = manifest[kind] or {}
+            theirs = "+".join(filter(None, (described.get("sha256"), described.get(REFERENCE))))
             if name and theirs and (ours := self._weights(name, run.seed)) and ours != theirs:
                 different.append(f"the weights of {name} are others")
         if different:

@@ -12,13 +12,16 @@ import pytest
 from typer.testing import CliRunner
 
 from rstar_eval.cli import app
+from rstar_eval.config import identity
 from rstar_eval.errors import UserError
 from rstar_eval.leaderboards.evolution import Evolution, read_evolution
 from rstar_eval.leaderboards.experiments import load_experiment, load_preset
 from rstar_eval.leaderboards.measure import Measurement, Run, needed, parse_only
 from rstar_eval.leaderboards.models import Models, NotHere, parse_pairs
 from rstar_eval.leaderboards.scores import read_scores
+from rstar_eval.solver.backends.hf import weights_hash
 from rstar_eval.solver.config import SearchConfig
+from rstar_eval.tasks import load_task
 from rstar_eval.training.evolve_config import FinalPlan
 
 SCRIPTED = ("r0", "r1", "ppm1", "orm", "ppm-last-token", "sft-random", "sft-rejection")
@@ -79,6 +82,28 @@ def test_results_of_other_settings_are_refused_naming_the_difference(
     measurement = Measurement(models, 2, None, 1)
     with pytest.raises(UserError, match=r"of another measurement: .*candidates|max_depth.*are others"):
         measurement.stored(Run(3, "r1", "", "greedy", "mini_math"))
+
+
+def test_a_result_is_of_the_reward_models_weights_and_its_references(evolution_folder: Path, tmp_path: Path) -> None:
+    """A log-ratio head's weights are two models'; a stored result names both."""
+    hashes = {}
+    for part in ("policy", "ppm", "ppm/reference"):
+        folder = evolution_folder / "round1" / part
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.safetensors").write_text(part)
+        hashes[part] = weights_hash(folder)
+    models = Models(load_preset("mini"), tmp_path, {3: read_evolution(evolution_folder)})
+    measurement, run = Measurement(models, 2, None, 1), Run(3, "r1", "ppm1", "search8", "mini_math")
+    manifest = {
+        "config": identity(measurement.config(run)),
+        "data": {"mini_math": {"source": {"sha256": load_task("mini_math").provenance["sha256"]}}},
+        "policy": {"sha256": hashes["policy"]},
+        "reward": {"sha256": hashes["ppm"], "reference": hashes["ppm/reference"]},
+    }
+    measurement._check(run, manifest, tmp_path / "file")
+    for other in ({"sha256": hashes["ppm"]}, {**manifest["reward"], "reference": hashes["policy"]}):
+        with pytest.raises(UserError, match="the weights of ppm1 are others"):
+            measurement._check(run, {**manifest, "reward": other}, tmp_path / "file")
 
 
 def test_the_plan_names_models_settings_hardware_and_cost() -> None:
