@@ -1,7 +1,7 @@
 """The checkpoints that are part of the package: the miniature's policies of every round and its reward models.
 
 They are in training/checkpoints/, a folder each with a model card, and are made by `rstar-eval evolve --preset mini`.
-Every spec that takes the path of a checkpoint takes "embedded/NAME" as well: hf:embedded/r4, ppm:embedded/ppm4.
+Every spec that takes the path of a checkpoint takes "embedded/NAME" as well: hf:embedded/r4, ppm:embedded/ppm.
 """
 
 from __future__ import annotations
