@@ -156,7 +156,7 @@ def test_where_walks_went_back_is_in_the_trees_data() -> None:
 def test_tables_and_figures_of_results_are_on_the_board(made_up_results: Callable[..., Path], tmp_path: Path) -> None:
     folder = made_up_results([load_experiment("figure3", "mini")], seeds=(0,), problems=2).rename(tmp_path / "mini")
     made: Board = build_board([folder], tmp_path / "site")
-    assert made.entries == 4 * 4  # search, samples, greedy of the final and of the base policy, on four tasks
+    assert made.entries == 5 * 4  # searches with two PPMs, samples, greedy of final and base policy, on four tasks
     page = (tmp_path / "site" / "tables.html").read_text()
     assert 'id="table7"' in page
     assert "not run" in page
