@@ -220,13 +220,15 @@ def evolve_preset(name: str, changes: Mapping[str, object] | None = None, seed: 
             raise UserError(f"unknown setting {key!r} of evolve", nearest(last, list(where)))
         where[last] = value
     config = from_data(EvolveConfig, data, "settings of evolve")
-    searches = [one for plan in config.plans for one in (plan.search, plan.more) if one is not None]
-    for search in [*searches, *([config.final.search] if config.final is not None else [])]:
-        check_config(search, scored=True)
-    if config.final is not None and config.final.steps < 1:
-        raise UserError(f"final.steps is {config.final.steps}", "give at least 1")
-    if config.final is not None and not any(config.final.fresh.values()):
-        raise UserError("final.fresh names no problems", "name some, or give --set final=null for no search there")
+    for plan in config.plans:
+        for search in filter(None, (plan.search, plan.more)):
+            check_config(search, scored=True)
+    if config.final is not None:
+        check_config(config.final.search, scored=True)
+        if config.final.steps < 1:
+            raise UserError(f"final.steps is {config.final.steps}", "give at least 1")
+        if not any(config.final.fresh.values()):
+            raise UserError("final.fresh names no problems", "name some, or give --set final=null for no search there")
     for place, plan in enumerate(config.plans):
         if plan.epochs is not None and not 0 < plan.epochs < float("inf"):
             raise UserError(f"plans.{place}.epochs is {plan.epochs}", "give a number above 0")

@@ -49,8 +49,8 @@ def make_pool(config: EvolveConfig) -> list[Problem]:
             found = list(islice(_new(sources[level], taken), count))
             if setting != "pool" and len(found) < count:
                 raise UserError(
-                    f"{config.source} has {count - len(found)} training problems of level {level!r} too few for "
-                    f"{setting}",
+                    f"{config.source} has {count - len(found)} training problems of level {level!r} too few "
+                    f"for {setting}",
                     "ask for fewer there or in an earlier plan",
                 )
             pool += found
