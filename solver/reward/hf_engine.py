@@ -67,6 +67,7 @@ class HFScoreEngine:
         self.context = context
         self._backbone, self._reader, self._head = backbone, reader, head
         self._batch = batch
+        self._parity = _parity(backbone)
         self._back = 1 if head.kind in BEFORE else 0  # how far before a place its state lies
         self._slots = Slots(backbone, batch)
         self._prefixes: Prompts[_Known] = Prompts(PREFIX_BYTES, lambda known: cache_bytes(known.cache))
@@ -82,7 +83,7 @@ class HFScoreEngine:
         """Return the head's outputs (engines.ScoreEngine.logits)."""
         if not inputs:
             return []
-        job = _Job(pack(inputs, min(ROW, self._batch)), [], Future())
+        job = _Job(pack(inputs, min(ROW, self._batch), self._parity), [], Future())
         async with self._waves.enter():
             with self._wake:
                 if self._closed:
@@ -236,6 +237,15 @@ class HFScoreEngine:
             cache = self._slots.get(i, shared)
             self._prefixes.add(row.tokens[:shared], _Known(cache, shared, read))
         return outputs
+
+
+def _parity(backbone: Any) -> float:
+    """Return the columns at which a token's attention takes as many multiplications as the weights of all layers (the
+    experts that a token does not visit counted too)."""
+    config = backbone.config.get_text_config()
+    embedding = sum(one.numel() for one in backbone.get_input_embeddings().parameters())
+    weights = sum(one.numel() for one in backbone.parameters()) - embedding
+    return float(weights / (2 * config.num_hidden_layers * config.hidden_size))
 
 
 async def start(spec: RewardSpec, path: Path, head: Head) -> ScoreEngine:

@@ -7,6 +7,7 @@ tokens are then those of the text alone (up to rounding).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -35,10 +36,21 @@ def shared_length(inputs: Sequence[ScoreInput]) -> int:
     return length
 
 
-def pack(inputs: Sequence[ScoreInput], most: int) -> list[PackedRow]:
-    """Pack the inputs, in order, into rows of at most `most` tokens (a longer input has a row of its own). Of a single
-    input all but the last token counts as shared: a later text may begin with it."""
+def best_length(shared: int, parity: float) -> int:
+    """Return how long a row of texts that share `shared` tokens should be, rounded up.
+
+    A token's attention goes over the whole row, so that long rows are dear; short ones compute what is shared again and
+    again. parity: the columns at which a token's attention costs as much as its weights. A row of L tokens then costs
+    in proportion to L (parity + L) and holds L - shared tokens of its texts; this L makes the quotient least.
+    """
+    return math.ceil(shared + math.sqrt(shared * (shared + parity)))
+
+
+def pack(inputs: Sequence[ScoreInput], most: int, parity: float) -> list[PackedRow]:
+    """Pack the inputs, in order, into rows of the best length (best_length), at most `most` tokens (a longer input has
+    a row of its own). Of a single input all but the last token counts as shared: a later text may begin with it."""
     shared = shared_length(inputs) if len(inputs) > 1 else max(0, len(inputs[0].tokens) - 1)
+    most = min(most, best_length(shared, parity))
     rows: list[PackedRow] = []
     for one in inputs:
         own = len(one.tokens) - shared

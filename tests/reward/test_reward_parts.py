@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rstar_eval.errors import UserError
 from rstar_eval.solver.reward.card import read_card, value_of
 from rstar_eval.solver.reward.engines import ScoreInput
-from rstar_eval.solver.reward.packing import pack, shared_length
+from rstar_eval.solver.reward.packing import best_length, pack, shared_length
 from rstar_eval.solver.reward.public import aggregated, broken
 from rstar_eval.solver.reward.spec import parse_reward_spec
 from rstar_eval.solver.reward.steps import last_step_start, solution_steps
@@ -59,10 +59,10 @@ def test_steps_of_anything(text: str, parts: list[str]) -> None:
 tokens = st.lists(st.integers(0, 2), min_size=1, max_size=12)
 
 
-@given(st.lists(tokens, min_size=1, max_size=6), st.integers(4, 40))
-def test_packed_rows_hold_every_text_once_and_as_it_was(texts: list[list[int]], most: int) -> None:
+@given(st.lists(tokens, min_size=1, max_size=6), st.integers(4, 40), st.floats(0, 1e6))
+def test_packed_rows_hold_every_text_once_and_as_it_was(texts: list[list[int]], most: int, parity: float) -> None:
     inputs = [ScoreInput(tuple(one), tuple(range(0, len(one), 2))) for one in texts]
-    rows = pack(inputs, most)
+    rows = pack(inputs, most, parity)
     shared = shared_length(inputs)
     at = iter(inputs)
     for row in rows:
@@ -76,6 +76,24 @@ def test_packed_rows_hold_every_text_once_and_as_it_was(texts: list[list[int]], 
         assert len(row.tokens) <= max(most, max(map(len, texts)))
         assert row.owners.count(0) == row.shared == (shared if len(texts) > 1 else len(texts[0]) - 1)
     assert next(at, None) is None
+
+
+@given(st.integers(0, 500), st.floats(0, 1e5))
+def test_the_best_row_costs_least_for_a_token_of_its_texts(shared: int, parity: float) -> None:
+    def cost(length: int) -> float:
+        return length * (parity + length) / (length - shared)
+
+    best = best_length(shared, parity)
+    assert best == 0 or shared < best
+    lengths = range(shared + 1, 2 * best + 1)
+    assert min((cost(n) for n in lengths if n <= best), default=0) <= min(map(cost, lengths), default=0) * (1 + 1e-9)
+    assert all(cost(n) >= cost(n + 1) * (1 - 1e-9) for n in lengths if n + 1 < best)
+
+
+@pytest.mark.parametrize(("parity", "rows"), [(0, [4, 4, 4]), (20, [7, 5]), (100, [12])])
+def test_rows_are_longer_where_the_weights_cost_more(parity: float, rows: list[int]) -> None:
+    inputs = [ScoreInput((1, 2, 3, 4, 5, 6, 7, 8, n, 0), (9,)) for n in range(12)]  # 8 shared, 2 of their own
+    assert [len(row.places) for row in pack(inputs, 4096, parity)] == rows
 
 
 def test_ranges_of_the_kinds() -> None:
