@@ -7,6 +7,7 @@ counting, and batches of one epoch differ from those of the next.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from random import Random
 from typing import Any
 
@@ -68,20 +69,54 @@ def collate(examples: Sequence[Example], pad: int) -> dict[str, Any]:
 
     sides = len(examples[0].texts)
     texts = [one.texts[side] for side in range(sides) for one in examples]
-    width = max(len(text.tokens) for text in texts)
-    ids = torch.tensor([[*text.tokens, *[pad] * (width - len(text.tokens))] for text in texts])
+    ids = _padded([text.tokens for text in texts], pad)
     lengths = torch.tensor([len(text.tokens) for text in texts])
-    places = torch.arange(width)
+    places = torch.arange(ids.shape[1])
     mask = (places[None, :] < lengths[:, None]).long()
     if texts[0].labels:
-        labels = [[*text.labels, *[IGNORED] * (width - len(text.labels))] for text in texts]
-        return {"input_ids": ids, "labels": torch.tensor(labels)}
+        return {"input_ids": ids, "labels": _padded([text.labels for text in texts], IGNORED)}
     spans = mask * (places[None, :] >= torch.tensor([text.start for text in texts])[:, None]).long()
     for at, text in enumerate(texts):
         spans[at, list(text.printed)] = 0
+    return {"input_ids": ids, "spans": spans, **_worth(examples)}
+
+
+def collate_forked(examples: Sequence[Example], pad: int) -> dict[str, Any]:
+    """Return a batch of pairs as `collate` does, but each pair in one row: the chosen text, then what the rejected one
+    has behind the tokens that both begin with, which are computed once and judged in neither. `forks` (pairs x 2) says
+    where the texts part and where the rejected one's own part begins."""
+    import torch
+
+    rows, spans, forks = [], [], []
+    for chosen, rejected in (one.texts for one in examples):
+        alike = (one == other for one, other in zip(chosen.tokens, rejected.tokens, strict=False))
+        shared = sum(1 for _ in takewhile(bool, alike))
+        rows.append((*chosen.tokens, *rejected.tokens[shared:]))
+        judged = [0] * shared
+        for text in (chosen, rejected):
+            own = range(shared, len(text.tokens))
+            judged += [int(at >= max(text.start, 1) and at not in text.printed) for at in own]
+        spans.append(judged)
+        forks.append((shared, len(chosen.tokens)))
     return {
-        "input_ids": ids,
-        "spans": spans,
+        "input_ids": _padded(rows, pad),
+        "spans": _padded(spans, 0),
+        "forks": torch.tensor(forks),
+        **_worth(examples),
+    }
+
+
+def _padded(rows: Sequence[Sequence[int]], filler: int) -> Any:
+    import torch
+
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[filler] * (width - len(row))] for row in rows])
+
+
+def _worth(examples: Sequence[Example]) -> dict[str, Any]:
+    import torch
+
+    return {
         "targets": torch.tensor([one.target for one in examples]),
         "weights": torch.tensor([one.weight for one in examples]),
     }

@@ -96,13 +96,19 @@ def load_model(kind: TrainKind, base: Path, tokenizer: Any, config: TrainConfig)
 
 def score_texts(model: Any, batch: dict[str, Any], config: TrainConfig) -> Any:
     """Return a reward model's raw score of each text of a batch (see `batches.collate`): the head's output at the last
-    token, or the sum of the rewards of the judged tokens, halved (bilinear) or times beta (log ratio)."""
-    found = model(input_ids=batch["input_ids"])
+    token, or the sum of the rewards of the judged tokens, halved (bilinear) or times beta (log ratio). Of forked rows
+    the score is without the tokens that both texts share."""
+    import torch
+
     if config.head == "last_token":
-        return found.logits[:, 0]
+        return model(input_ids=batch["input_ids"]).logits[:, 0]
     if config.head == "token_bilinear":
-        return score_of(found, batch["spans"])
-    return config.beta * (found * batch["spans"]).sum(-1)
+        return score_of(model(input_ids=batch["input_ids"]), batch["spans"])
+    if "forks" not in batch:
+        return config.beta * model(input_ids=batch["input_ids"], spans=batch["spans"]).sum(-1)
+    rewards = model(input_ids=batch["input_ids"], spans=batch["spans"], forks=batch["forks"])
+    others = torch.arange(rewards.shape[1], device=rewards.device) >= batch["forks"][:, 1:]
+    return config.beta * torch.cat([(rewards * ~others).sum(-1), (rewards * others).sum(-1)])
 
 
 def with_lora(model: Any, kind: TrainKind, config: TrainConfig) -> Any:

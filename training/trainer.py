@@ -17,7 +17,7 @@ from safetensors.torch import load_model, save_model
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from rstar_eval.errors import UserError
-from rstar_eval.training.batches import Planned, collate, plan
+from rstar_eval.training.batches import Planned, collate, collate_forked, plan
 from rstar_eval.training.checkpoint import CHECKPOINTS, COMPLETE, LOGS
 from rstar_eval.training.config import TrainConfig, TrainKind
 from rstar_eval.training.encode import IGNORED, Example
@@ -25,6 +25,8 @@ from rstar_eval.training.losses import loss_sum, token_loss
 from rstar_eval.training.models import score_texts
 from rstar_eval.training.optimizers import muon_adamw
 
+MASKS = ("sdpa", "eager")
+"""Implementations of attention that take any mask."""
 _BARE = "model.safetensors"
 
 
@@ -159,12 +161,13 @@ def make_trainer(
         use_cpu=not torch.cuda.is_available(),
     )
     batches = planned(examples, config, accumulate * args.world_size)
+    form = collate_forked if kind == "ppm" and config.head == "token_logratio" and config.attention in MASKS else collate
     trainer = StepTrainer(
         kind,
         config,
         model=model,
         args=args,
-        data_collator=lambda items: collate(items[0], pad),
+        data_collator=lambda items: form(items[0], pad),
         train_dataset=Planned(examples, batches),
         callbacks=[_Marker()],
     )

@@ -28,8 +28,10 @@ REFERENCE = "reference"
 def logratio_model(causal: Any, reference: Any) -> Any:
     """Return a torch module of two causal models, `.lm`, which is trained, and `.reference`, which is not.
 
-    Called with `input_ids` (batch x length) it returns the rewards of the tokens (batch x length, float32; 0 at each
-    row's place 0).
+    Called with `input_ids` (batch x length) and `spans` (the same shape, 1 where a token is judged) it returns the
+    rewards of the judged tokens (batch x length, float32; 0 elsewhere, and at a text's first token). With `forks`
+    (batch x 2) each row holds two texts that begin alike: one as it is, then what is the other's own. A fork says where
+    the texts part and where the other's part begins; masks and positions keep the two from seeing each other.
     """
     import torch
 
@@ -50,20 +52,45 @@ def logratio_model(causal: Any, reference: Any) -> Any:
             self.lm.tie_weights(*given, **named)
             self.reference.tie_weights(*given, **named)
 
-        def forward(self, input_ids: Any) -> Any:
-            mine = token_logprobs(self.lm(input_ids=input_ids, use_cache=False).logits, input_ids)
+        def forward(self, input_ids: Any, spans: Any, forks: Any = None) -> Any:
+            given = {} if forks is None else forked(forks, input_ids.shape[1], next(self.lm.parameters()).dtype)
+            rows, places = torch.nonzero(spans[:, 1:], as_tuple=True)
+            before, places = places, places + 1
+            if forks is not None:
+                before = torch.where(places == forks[rows, 1], forks[rows, 0] - 1, before)
+            at = (rows, before, input_ids[rows, places])
+            mine = _logprobs(self.lm, input_ids, given, at)
             with torch.no_grad():
-                theirs = token_logprobs(self.reference(input_ids=input_ids, use_cache=False).logits, input_ids)
-            return torch.nn.functional.pad(mine - theirs, (1, 0))
+                theirs = _logprobs(self.reference, input_ids, given, at)
+            rewards = torch.zeros(input_ids.shape, device=input_ids.device)
+            return rewards.index_put((rows, places), mine - theirs)
 
     return LogRatioReward()
 
 
-def token_logprobs(logits: Any, input_ids: Any) -> Any:
-    """Return log p of each token but the first (batch x length - 1, float32), read from the logits before it."""
+def _logprobs(lm: Any, input_ids: Any, given: Mapping[str, Any], at: tuple[Any, Any, Any]) -> Any:
+    """Return log p of tokens (float32): `at` says the row and the place of the state before each, and the token. The
+    vocabulary is computed there alone; check_plain_logits has made sure that a head's logits are no more than that."""
     import torch.nn.functional as F
 
-    return -F.cross_entropy(logits[:, :-1].float().transpose(1, 2), input_ids[:, 1:], reduction="none")
+    rows, before, tokens = at
+    states = lm.base_model(input_ids=input_ids, use_cache=False, **given).last_hidden_state
+    logits = lm.get_output_embeddings()(states[rows, before])
+    return -F.cross_entropy(logits.float(), tokens, reduction="none")
+
+
+def forked(forks: Any, length: int, dtype: Any) -> dict[str, Any]:
+    """Return mask (batch x 1 x length x length, added to attention's scores) and positions (batch x length) of rows of
+    two texts (see logratio_model)."""
+    import torch
+
+    places = torch.arange(length, device=forks.device)
+    parting, second = forks[:, 0, None], forks[:, 1, None]
+    others = places >= second
+    first = (places >= parting) & ~others
+    hidden = (places[None, :] > places[:, None]) | (others[:, :, None] & first[:, None, :])
+    mask = torch.zeros(hidden.shape, dtype=dtype, device=forks.device).masked_fill_(hidden, torch.finfo(dtype).min)
+    return {"attention_mask": mask[:, None], "position_ids": torch.where(others, places - second + parting, places)}
 
 
 class DifferenceEngine:
