@@ -161,7 +161,8 @@ def make_trainer(
         use_cpu=not torch.cuda.is_available(),
     )
     batches = planned(examples, config, accumulate * args.world_size)
-    form = collate_forked if kind == "ppm" and config.head == "token_logratio" and config.attention in MASKS else collate
+    share = kind == "ppm" and config.head == "token_logratio" and config.attention in MASKS
+    form = collate_forked if share else collate
     trainer = StepTrainer(
         kind,
         config,

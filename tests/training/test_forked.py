@@ -67,7 +67,7 @@ def test_margin_and_gradient_are_those_of_two_rows(model: Any, examples: list[Ex
     assert forked == pytest.approx(margins, abs=1e-5)
     for mine, theirs in zip(forked_grads, grads, strict=True):
         assert torch.allclose(mine, theirs, atol=1e-5)
-    if examples not in (PAIRS["nothing is judged"],):
+    if examples is not PAIRS["nothing is judged"]:
         assert any(abs(one) > 1e-3 for one in [*margins, *(float(grad.abs().max()) for grad in grads)])
 
 
@@ -84,7 +84,7 @@ def test_forked_rows_hold_both_texts(parts: list[tuple[list[int], list[int], lis
         own = len(rejected.tokens) - parting
         assert tuple(tokens[:second]) == chosen.tokens
         assert tuple(tokens[:parting] + tokens[second : second + own]) == rejected.tokens
-        assert not any(tokens[second + own :]) and not any(spans[:parting]) and not any(spans[second + own :])
+        assert not any(tokens[second + own :] + spans[:parting] + spans[second + own :])
         assert spans[parting:second] == [int(at >= max(1, chosen.start)) for at in range(parting, second)]
         rest = range(parting, len(rejected.tokens))
         assert spans[second : second + own] == [int(at >= max(1, rejected.start)) for at in rest]
