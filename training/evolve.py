@@ -140,40 +140,34 @@ class Evolution(EvolutionFolder):
 
     def _train(self, number: int) -> dict[str, Any]:
         """Train the policy from the base, then the PPM from the new policy, which it will guide if the gate keeps it
-        (if not, it guides the one before). A PPM's training leaves cores idle: what `evaluate` measures without the
-        PPM is done beside it."""
+        (if not, it guides the one before)."""
         folder, data = self._round(number), self._round(number) / "data"
         policy, ppm = folder / "policy", folder / "ppm"
         sft = self._training(
             "sft", data / "sft-union.jsonl", self.base_policy(), policy, self.config.sft_of(number), number
         )
         pairs = self._training("ppm", data / "pairs-union.jsonl", policy, ppm, self.config.ppm, number)
-        cost = self._train_all(folder, [sft]) + self._train_beside(folder, pairs, "alone", self._alone(number))
+        cost = self._train_all(folder, [sft]) + self._train_all(folder, [pairs])
         return {"sft": training_metrics(folder / "policy"), "ppm": training_metrics(folder / "ppm"), **cost_of(cost)}
 
     def _evaluate(self, number: int) -> dict[str, Any]:
         """Measure pass@1 (greedy) on the validation task and, after a round, the search with its PPM and majority."""
-        folder, runs = self._round(number), self._alone(number)
-        if number:
-            ppm = self.config.reward("ppm", str(folder / "ppm"))
-            spec, limit = self.config.policy(str(folder / "policy")), self.config.system2_limit
-            runs.append(
-                self._run(folder / "system2", spec, ppm, self.config.system2, ("evaluate", number), limit=limit)
-            )
-        cost = self._do(folder, "evaluate", runs)
-        names = {"pass1": "greedy", "majority": "majority", **({"system2": "system2"} if number else {})}
-        return {key: score(self.runs(folder / name)) for key, name in names.items()} | cost_of(cost)
-
-    def _alone(self, number: int) -> list[dict[str, Any]]:
-        """Return the searches by which a round's policy is measured without a PPM: greedy, and majority."""
-        folder, purpose, wide = self._round(number), ("evaluate", number), self.config.system2
+        folder = self._round(number)
         policy = self.config.policy(str(folder / "policy" if number else self.base_policy()))
+        wide = self.config.system2
+        greedy = self.config.greedy()
         majority = replace(wide, strategy="majority", trees=1, rollouts_per_trajectory=1, choose="auto")
-        greedy, limit = self.config.greedy(), self.config.system2_limit
-        return [
+        limit, purpose = self.config.system2_limit, ("evaluate", number)
+        runs = [
             self._run(folder / "greedy", policy, None, greedy, purpose, limit=self.config.greedy_limit),
             self._run(folder / "majority", policy, None, majority, purpose, limit=limit),
         ]
+        if number:
+            ppm = self.config.reward("ppm", str(folder / "ppm"))
+            runs.append(self._run(folder / "system2", policy, ppm, wide, purpose, limit=limit))
+        cost = self._do(folder, "evaluate", runs)
+        names = {"pass1": "greedy", "majority": "majority", **({"system2": "system2"} if number else {})}
+        return {key: score(self.runs(folder / name)) for key, name in names.items()} | cost_of(cost)
 
     def _gate(self, number: int) -> dict[str, Any]:
         """Keep the round's policy unless its pass@1 is below the last one's by more than two standard errors."""

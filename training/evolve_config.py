@@ -58,8 +58,7 @@ class EvolveConfig:
     policy_options, reward_options: of the specs `hf:PATH` and `ppm:PATH`. engine: what serves policies.
     task, greedy_limit: what pass@1 is measured on after each round (greedy). system2, system2_limit: the search with
     the PPM and on how many problems; majority takes as many samples.
-    workers: processes that share the machine's cores, one thread each; a training by itself has as many threads, a
-    PPM's, which has searches beside it, half of them.
+    workers: processes that share the machine's cores, one thread each; a training by itself has as many threads.
     """
 
     name: str = "mini"

@@ -99,15 +99,13 @@ class EvolutionFolder:
     def _do(self, folder: Path, name: str, runs: Sequence[dict[str, Any]]) -> Cost:
         """Do searches one after the other, each one's problems shared by as many processes as there are workers. With a
         distributed engine one process does the shards one after the other, each with all of the engine's workers."""
-        return run_jobs(folder / "jobs", self._search_jobs(name, runs), self.config.workers)
-
-    def _search_jobs(self, name: str, runs: Sequence[dict[str, Any]]) -> list[Job]:
         shards = self.config.workers
         mine = [list(range(shards))] if self.where.distributed else [[shard] for shard in range(shards)]
-        return [
+        jobs = [
             Job(f"{name}-{one[0]}", {"job": "search", "mine": one, "shards": shards, "runs": list(runs)})
             for one in mine
         ]
+        return run_jobs(folder / "jobs", jobs, shards)
 
     def _train_all(self, folder: Path, jobs: Sequence[Job]) -> Cost:
         """Do trainings side by side, sharing the cores, or one after the other where each takes all of the machine's
@@ -117,17 +115,6 @@ class EvolutionFolder:
         threads = max(1, self.config.workers // len(jobs))
         shared = [replace(job, data={**job.data, "threads": threads}) for job in jobs]
         return run_jobs(folder / "jobs", shared, self.config.workers)
-
-    def _train_beside(self, folder: Path, job: Job, name: str, runs: Sequence[dict[str, Any]]) -> Cost:
-        """Do a training with half of the cores and searches, which don't need it, with the others. A training that
-        accelerate launches has all devices for itself, and so has a distributed engine's search: one after the other.
-        """
-        if self.accelerate is not None or self.where.distributed:
-            return self._train_all(folder, [job]) + self._do(folder, name, runs)
-        threads = max(1, self.config.workers // 2)
-        shared = replace(job, data={**job.data, "threads": threads})
-        jobs = [shared, *self._search_jobs(name, runs)]
-        return run_jobs(folder / "jobs", jobs, 1 + self.config.workers - threads)
 
     def _training(self, kind: str, rows: Path, base: Path, output: Path, settings: TrainConfig, number: int) -> Job:
         config = replace(settings, seed=derive_seed(self.config.seed, "train", kind, number))

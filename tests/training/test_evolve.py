@@ -334,61 +334,27 @@ def test_a_branch_that_can_not_be(tmp_path: Path, changes: dict[str, object], or
     assert not (tmp_path / "second" / "state.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("workers", "accelerate", "calls"),
-    [
-        (1, None, [(["policy-sft 1"], 1), (["ppm-ppm 1", "alone-0"], 1)]),
-        (2, None, [(["policy-sft 2"], 2), (["ppm-ppm 1", "alone-0", "alone-1"], 2)]),
-        (5, None, [(["policy-sft 5"], 5), (["ppm-ppm 2", *(f"alone-{n}" for n in range(5))], 4)]),
-        (2, Path("fsdp.yaml"), [(["policy-sft 1"], 1), (["ppm-ppm 1"], 1), (["alone-0", "alone-1"], 2)]),
-    ],
-)
-def test_the_ppm_starts_from_the_new_policy_beside_what_needs_no_ppm(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, accelerate: Path | None, calls: list[object]
+def test_the_ppm_starts_from_the_new_policy_once_that_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rstar_eval.training import evolve, evolve_folder
 
-    asked: list[tuple[list[str], int]] = []
-    trained: dict[str, tuple[str, float]] = {}
-    measured: set[str] = set()
+    asked: list[tuple[str, str, float, int]] = []
 
     def run(folder: Path, jobs: list[Job], workers: int) -> evolve.Cost:
-        names = []
         for job in jobs:
-            if job.data["job"] == "train":
-                start = Path(job.data["base"]).relative_to(tmp_path).as_posix()
-                trained[job.name] = start, job.data["config"]["epochs"]
-                names.append(f"{job.name} {job.data['threads']}")
-            else:
-                names.append(job.name)
-                measured.update(Path(one["folder"]).relative_to(tmp_path).as_posix() for one in job.data["runs"])
-        asked.append((names, workers))
+            start = Path(job.data["base"]).relative_to(tmp_path)
+            asked.append((job.name, start.as_posix(), job.data["config"]["epochs"], job.data["threads"]))
         return evolve.Cost(1.0, 1.0, len(jobs))
 
     monkeypatch.setattr(evolve_folder, "run_jobs", run)
     monkeypatch.setattr(evolve, "training_metrics", lambda folder: {})
-    changes = {"pool": {"1": 2}, "workers": workers, **{f"plans.{n}.fresh": {} for n in range(4)}}
-    config = evolve_preset("mini", changes)
-    evolution = evolve.Evolution(config, tmp_path, print, accelerate=accelerate)
-    cost = evolution._train(3)
-    assert trained == {"policy-sft": ("base/policy", 6), "ppm-ppm": ("round3/policy", config.ppm.epochs)}
-    assert measured == {"round3/greedy", "round3/majority"}
-    assert asked == calls
-    assert cost["seconds"] == len(calls)
-
-
-def test_trainings_side_by_side_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rstar_eval.training import evolve, evolve_folder
-
-    threads: list[int] = []
-
-    def run(folder: Path, jobs: list[Job], workers: int) -> evolve.Cost:
-        threads.extend(job.data["threads"] for job in jobs)
-        return evolve.Cost(1.0, 1.0, len(jobs))
-
-    monkeypatch.setattr(evolve_folder, "run_jobs", run)
     config = evolve_preset("mini", {"pool": {"1": 2}, **{f"plans.{n}.fresh": {} for n in range(4)}})
     evolution = evolve.Evolution(config, tmp_path, print)
-    jobs = [evolution._training("sft", tmp_path, tmp_path, tmp_path / name, config.sft, 1) for name in ("a", "b")]
-    evolution._train_all(tmp_path, jobs)
-    assert threads == [1, 1]
+    cost = evolution._train(3)
+    assert asked == [("policy-sft", "base/policy", 6, 2), ("ppm-ppm", "round3/policy", config.ppm.epochs, 2)]
+    assert (cost["seconds"], cost["peak_mb"]) == (2.0, 1)
+    settings = config.sft
+    pair = [evolution._training("sft", tmp_path, tmp_path, tmp_path / name, settings, 1) for name in ("a", "b")]
+    evolution._train_all(tmp_path, pair)
+    assert [threads for *_, threads in asked[2:]] == [1, 1], "trainings side by side share the workers' cores"
