@@ -16,7 +16,7 @@ from rstar_eval.errors import BackendError, UserError
 from rstar_eval.training.evolve_worker import write_json
 from rstar_eval.training.train import TrainConfig
 
-POLL_SECONDS = 0.2
+POLL_SECONDS, IDLE_SECONDS = 0.2, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +122,39 @@ def accelerate_config(name: str | None) -> Path | None:
     return path.resolve()
 
 
+def idle_cores() -> float:
+    """Return how many of the cores that this process may use nobody uses, over the next moment."""
+    import psutil
+
+    busy: list[float] = psutil.cpu_percent(interval=IDLE_SECONDS, percpu=True)
+    process = psutil.Process()
+    mine = process.cpu_affinity() if hasattr(process, "cpu_affinity") else range(len(busy))  # not on macOS
+    return sum(1 - busy[core] / 100 for core in mine)
+
+
+def wait_policy(threads: int, idle: float) -> tuple[dict[str, str], str]:
+    """Return how the threads of a training wait for each other, as environment variables, and a line that says so.
+
+    A small model's threads meet a thousand times a second. Where there are cores for all of them they spin, else they
+    sleep: a thread that waits for one that has no core would waste its own. The weights are the same bit for bit.
+    """
+    if idle > threads - 0.5:
+        return {}, f"{threads} threads on {idle:.1f} idle cores\n"
+    return {"OMP_WAIT_POLICY": "passive"}, f"{threads} threads on {idle:.1f} idle cores: waiting threads sleep\n"
+
+
 def _start(folder: Path, job: Job) -> subprocess.Popen[bytes]:
     path = folder / f"{job.name}.json"
     write_json(path, job.data)
-    threads = str(job.data.get("threads", 1))
-    # Threads that wait for each other by spinning take the cores from the processes beside them.
-    surroundings = {
-        **os.environ,
-        "OMP_NUM_THREADS": threads,
-        "OMP_WAIT_POLICY": "passive",
-        "TOKENIZERS_PARALLELISM": "0",
-    }
+    threads = job.data.get("threads", 1)
+    surroundings = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "0"}
+    note = ""
+    if threads > 1:
+        policy, note = wait_policy(threads, idle_cores())
+        surroundings |= policy
     with open(folder / f"{job.name}.log", "ab") as log:
+        log.write(note.encode())
+        log.flush()
         return subprocess.Popen(
             [sys.executable, *job.launcher, "-m", job.worker, str(path)],
             stdin=subprocess.PIPE, stdout=log, stderr=log, env=surroundings,

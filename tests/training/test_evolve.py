@@ -20,7 +20,7 @@ from rstar_eval.training.evolve_branch import branch
 from rstar_eval.training.evolve_command import check_until, plan_text, stage_names
 from rstar_eval.training.evolve_config import FinalPlan, evolve_preset
 from rstar_eval.training.evolve_figures import paired_difference, share_by_level, summary_text
-from rstar_eval.training.evolve_jobs import Job, run_jobs
+from rstar_eval.training.evolve_jobs import Job, idle_cores, run_jobs, wait_policy
 from rstar_eval.training.evolve_pool import FINAL, make_pool, own_problems
 from rstar_eval.training.evolve_state import EvolveState, differences
 
@@ -332,6 +332,30 @@ def test_a_branch_that_can_not_be(tmp_path: Path, changes: dict[str, object], or
     with pytest.raises(UserError, match=match):
         branch(evolve_preset("mini", changes), tmp_path / "second", str(tmp_path / origin) if ":" in origin else origin)
     assert not (tmp_path / "second" / "state.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("threads", "idle", "policy"),
+    [
+        (2, 2.0, {}),
+        (2, 1.6, {}),
+        (2, 1.2, {"OMP_WAIT_POLICY": "passive"}),
+        (2, 0.0, {"OMP_WAIT_POLICY": "passive"}),
+        (8, 7.6, {}),
+        (8, 7.0, {"OMP_WAIT_POLICY": "passive"}),
+    ],
+)
+def test_threads_spin_only_where_each_has_a_core(threads: int, idle: float, policy: dict[str, str]) -> None:
+    found, note = wait_policy(threads, idle)
+    assert found == policy
+    assert note.startswith(f"{threads} threads on {idle:.1f} idle cores") and note.count("\n") == 1
+    assert ("sleep" in note) == bool(policy)
+
+
+def test_idle_cores_are_counted() -> None:
+    import os
+
+    assert 0 <= idle_cores() <= (os.cpu_count() or 1)
 
 
 def test_the_ppm_starts_from_the_new_policy_once_that_is_trained(
