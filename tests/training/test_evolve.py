@@ -348,7 +348,8 @@ def test_a_branch_that_can_not_be(tmp_path: Path, changes: dict[str, object], or
 def test_threads_spin_only_where_each_has_a_core(threads: int, idle: float, policy: dict[str, str]) -> None:
     found, note = wait_policy(threads, idle)
     assert found == policy
-    assert note.startswith(f"{threads} threads on {idle:.1f} idle cores") and note.count("\n") == 1
+    assert note.startswith(f"{threads} threads on {idle:.1f} idle cores")
+    assert note.count("\n") == 1
     assert ("sleep" in note) == bool(policy)
 
 
