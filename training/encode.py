@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,9 @@ from rstar_eval.training.rows import OutcomeRow, PairRow, Row, SftRow, ValueRow
 
 IGNORED = -100
 """Label of a token that is read but not learned (transformers' convention)."""
+
+_AT_ONCE = 1024
+"""Rows whose texts are cut into tokens together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def encode(
     """
     if tokenizer.eos_token_id is None:
         raise UserError(f"the tokenizer in {tokenizer.name_or_path!r} has no end-of-text token", "give it an eos_token")
-    pieces = iter(_tokens([text for row in rows for text in _texts(row)], tokenizer))
+    pieces = _pieces(rows, tokenizer)
     examples = []
     for place, row in enumerate(rows):
         if isinstance(row, SftRow):
@@ -94,6 +97,12 @@ def _texts(row: Row) -> tuple[str, ...]:
     if isinstance(row, PairRow):
         return row.prompt + row.pos, row.prompt + row.neg
     return (row.prompt + (row.response if isinstance(row, OutcomeRow) else row.step),)
+
+
+def _pieces(rows: Sequence[Row], tokenizer: Any) -> Iterator[_Piece]:
+    """Yield the rows' texts as tokens. Some at a time: with their places they take many times what is kept of them."""
+    for first in range(0, len(rows), _AT_ONCE):
+        yield from _tokens([text for row in rows[first : first + _AT_ONCE] for text in _texts(row)], tokenizer)
 
 
 def _tokens(texts: Sequence[str], tokenizer: Any) -> list[_Piece]:

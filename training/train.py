@@ -15,10 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from rstar_eval.errors import UserError, nearest
 from rstar_eval.solver.reward.card import RewardCard, write_card
+from rstar_eval.solver.seeds import derive_seed
 from rstar_eval.training.checkpoint import LOGS, claim, finish, identity, last_complete
 from rstar_eval.training.config import ROWS_OF, TrainConfig, TrainKind, preset
 from rstar_eval.training.datasets import rows_digest
@@ -26,8 +28,8 @@ from rstar_eval.training.rows import ROW_KINDS, Row
 
 __all__ = ["TrainConfig", "TrainKind", "Trained", "preset", "train"]
 
-_MEASURED = 64
-"""Training rows, the first ones, whose figures are measured at the end."""
+_MEASURED, _HELD = 64, 5000
+"""How many training rows, the first ones, and held-out rows, drawn by the seed, are measured at the end, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ def _run(
     kept, held = split(rows, config.held_out, config.seed)
     if not kept:
         raise UserError(f"held_out {config.held_out} leaves no rows to train on", "make it smaller")
+    if len(held) > _HELD:  # more would take longer than the training
+        held = Random(derive_seed(config.seed, "measured")).sample(held, _HELD)
     take = {"learn_outputs": config.learn_outputs, "judge_outputs": config.head != "token_logratio"}
     learned = encode(kept, tokenizer, config.max_length, **take)
     judged = encode(held, tokenizer, config.max_length, **take) if held else Encoded([], 0)

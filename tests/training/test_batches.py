@@ -63,6 +63,19 @@ def test_long_rows_are_left_out_and_counted(tokenizer) -> None:
         encode(rows, tokenizer, 10)
 
 
+def test_texts_are_cut_into_tokens_some_rows_at_a_time(tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rstar_eval.training import encode as module
+
+    rows = [PairRow(PROMPT + "a" * n, "b" * n, "c", 1, 1) for n in range(7)]
+    whole = encode(rows, tokenizer, 999)
+    most = []
+    tokens = module._tokens
+    monkeypatch.setattr(module, "_AT_ONCE", 3)
+    monkeypatch.setattr(module, "_tokens", lambda texts, one: most.append(len(texts)) or tokens(texts, one))
+    assert encode(rows, tokenizer, 999) == whole
+    assert most == [6, 6, 2]
+
+
 def test_batches_keep_to_their_budget_and_hold_every_row_once_an_epoch() -> None:
     examples = [example(length) for length in [5, 90, 30, 31, 7, 60, 8, 33, 250, 29, 6, 58]]
     batches = plan(examples, 3, batch_tokens=120, batch_rows=1, seed=1)

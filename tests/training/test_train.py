@@ -46,6 +46,17 @@ def weights(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(folder.glob("*.safetensors")))
 
 
+def test_no_more_held_out_rows_are_measured_than_that(base: Path, tmp_path: Path, monkeypatch) -> None:
+    from rstar_eval.training import train as module
+
+    config = replace(QUICK, head="token_bilinear", held_out=0.3, max_steps=1)
+    every = train("pqm", rows_of("pqm"), base, tmp_path / "every", config).manifest["rows"]
+    monkeypatch.setattr(module, "_HELD", 2)
+    some = train("pqm", rows_of("pqm"), base, tmp_path / "some", config).manifest["rows"]
+    assert every["held_out"] > 2
+    assert some == {**every, "held_out": 2}
+
+
 @pytest.mark.parametrize(
     ("kind", "head", "figure", "least"),
     [
