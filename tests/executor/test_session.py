@@ -191,7 +191,7 @@ def test_random_numbers_depend_on_the_steps_and_on_nothing_else(cage: Cage) -> N
 def test_memory_is_bounded_and_a_failure_of_one_step_is_no_failure_of_the_next(cage: Cage) -> None:
     session = cage.open()
     root = cage.run(session, None, "x = 1")
-    assert cage.run(session, root.node, "l = []\nwhile True: l.append(bytearray(10**7))").error_type == "MemoryError"
+    assert cage.run(session, root.node, "l = []\nwhile True: l.append(bytes(10**7))").error_type == "MemoryError"
     assert cage.run(session, root.node, "big = bytearray(15 * 10**7)\nprint(len(big))").output == "150000000\n"
     assert cage.run(session, root.node, "huge = bytearray(2 * 10**8)\nprint(len(huge))").output == "200000000\n"
 
@@ -255,7 +255,7 @@ TOGETHER = [
     "1 / 0",
     "y = x + 1; print(y)",
     "import time\ntime.sleep(1000)",
-    "big = []\nwhile True: big.append(bytearray(10**7))",
+    "big = []\nwhile True: big.append(bytes(10**7))",
     "print('x' * 5000)",
     "import sympy\nx = sympy.Symbol('x')\nprint(sympy.solve(x - 1))",
     *(f"print('\x01' * 4000)\nz = {number}" for number in range(6)),
