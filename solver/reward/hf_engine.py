@@ -13,7 +13,8 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,18 @@ from rstar_eval.solver.backends.waves import REST, REST_TIMES, Waves
 from rstar_eval.solver.reward.engines import Head, ScoreEngine, ScoreInput
 from rstar_eval.solver.reward.hf_weights import BEFORE, VALUE_HEAD, Reader, load_backbone, load_reader
 from rstar_eval.solver.reward.logratio import REFERENCE, DifferenceEngine
-from rstar_eval.solver.reward.packing import PackedRow, pack
+from rstar_eval.solver.reward.packing import PackedRow, alike, pack
 from rstar_eval.solver.reward.spec import RewardSpec
 
 DEFAULT_BATCH = 16384
 """Tokens of one forward pass, padding counted."""
 ROW = 4096
 """Most tokens of a packed row: its mask grows with the square."""
+
+WASTE = {"cpu": 96, "gpu": 2048}
+"""Tokens of padding for which rows are not computed apart: about what a forward pass costs whatever its size."""
+LOOKED_AT = 512
+"""Waiting rows among which those for a batch are looked for."""
 
 PREFIX_BYTES = 256 << 20
 """Most memory for what was computed of earlier texts."""
@@ -40,12 +46,11 @@ Outputs = list[list[list[float]]]
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """A request: its rows, those still to be computed, and the outputs of its texts so far (in order)."""
+    """A request: its rows, and the outputs of those that are computed, by the row's index."""
 
     rows: list[PackedRow]
-    outputs: Outputs
     done: Future[Outputs]
-    computed: int = 0
+    outputs: dict[int, Outputs] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ class HFScoreEngine:
         self.context = context
         self._backbone, self._reader, self._head = backbone, reader, head
         self._batch = batch
+        self._waste = WASTE["cpu" if backbone.device.type == "cpu" else "gpu"]
         self._parity = _parity(backbone)
         self._back = 1 if head.kind in BEFORE else 0  # how far before a place its state lies
         self._slots = Slots(backbone, batch)
@@ -83,7 +89,7 @@ class HFScoreEngine:
         """Return the head's outputs (engines.ScoreEngine.logits)."""
         if not inputs:
             return []
-        job = _Job(pack(inputs, min(ROW, self._batch), self._parity), [], Future())
+        job = _Job(pack(inputs, min(ROW, self._batch), self._parity), Future())
         async with self._waves.enter():
             with self._wake:
                 if self._closed:
@@ -130,47 +136,34 @@ class HFScoreEngine:
                 job.done.set_exception(error)
 
     def _compute(self, jobs: Sequence[_Job]) -> None:
-        """Compute one batch of what waits: the first job's next row, and other rows of about its length."""
+        """Compute one batch of what waits: the first job's next row, and others that cost little beside it."""
         alive = [job for job in jobs if not job.done.cancelled()]
-        rows = [(job, row) for job in alive for row in job.rows[job.computed :]]
+        waiting = ((job, i) for job in alive for i in range(len(job.rows)) if i not in job.outputs)
+        rows = list(islice(waiting, LOOKED_AT))
         if rows:
-            # Rows in the order of their lengths waste little on padding. The first job is always served.
-            rows = sorted(rows, key=lambda item: len(item[1].tokens))
-            urgent = alive[0].rows[alive[0].computed]
-            first = next(i for i, (_, row) in enumerate(rows) if row is urgent)
-            low = high = first
-            longest = len(rows[first][1].tokens)
-            while low > 0 and longest * (high - low + 2) <= self._batch:
-                low -= 1
-            while high + 1 < len(rows) and len(rows[high + 1][1].tokens) * (high - low + 2) <= self._batch:
-                high += 1
-            chosen = {id(row) for _, row in rows[low : high + 1]}
-            # A job's outputs come in the order of its rows: a row waits for those before it.
-            batch: list[tuple[_Job, PackedRow]] = []
-            for job in alive:
-                for row in job.rows[job.computed :]:
-                    if id(row) not in chosen:
-                        break
-                    batch.append((job, row))
-            for (job, _), outputs in zip(batch, self._forward([row for _, row in batch]), strict=True):
-                job.outputs += outputs
-                job.computed += 1
-        finished = {id(job) for job in jobs if job.done.cancelled() or job.computed == len(job.rows)}
+            known = [self._known(job.rows[i]) for job, i in rows]
+            totals = [len(job.rows[i].tokens) for job, i in rows]
+            fresh = [total - one.length for total, one in zip(totals, known, strict=True)]
+            batch = alike(fresh, totals, self._batch, self._waste)
+            found = self._forward([rows[k][0].rows[rows[k][1]] for k in batch], [known[k] for k in batch])
+            for k, outputs in zip(batch, found, strict=True):
+                job, i = rows[k]
+                job.outputs[i] = outputs
+        finished = {id(job) for job in jobs if job.done.cancelled() or len(job.outputs) == len(job.rows)}
         with self._wake:
             self._waiting = deque(job for job in self._waiting if id(job) not in finished)
         for job in jobs:
             if id(job) in finished and job.done.set_running_or_notify_cancel():
-                job.done.set_result(job.outputs)
+                job.done.set_result([one for i in range(len(job.rows)) for one in job.outputs[i]])
 
-    def _forward(self, rows: Sequence[PackedRow]) -> list[Outputs]:
+    def _forward(self, rows: Sequence[PackedRow], known: Sequence[_Known]) -> list[Outputs]:
         """Return for each row, for each of its texts, for each place, the head's outputs.
 
-        Shared tokens whose keys, values and outputs are known from an earlier request are not computed again.
+        known: for each row what an earlier request computed of its shared tokens; it is not computed again.
         """
         import torch
 
         device = self._backbone.device
-        known = [self._known(row) for row in rows]
         starts = [one.length for one in known]
         count = max(len(row.tokens) - start for row, start in zip(rows, starts, strict=True))
         width = rounded(max(starts) + count)

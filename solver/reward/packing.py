@@ -64,3 +64,23 @@ def pack(inputs: Sequence[ScoreInput], most: int, parity: float) -> list[PackedR
         row.owners += [owner] * own
         row.places.append([place + start if place >= shared else place for place in one.positions])
     return rows
+
+
+def alike(fresh: Sequence[int], totals: Sequence[int], most: int, waste: int) -> list[int]:
+    """Return which rows to compute as one batch, the first row among them, by index.
+
+    fresh: how many tokens of each row are still to be computed; a batch's rows are padded to the most of them. From the
+    longest down, rows make up a batch until its padding would be more than `waste` tokens, or its rows, each as long as
+    the longest of all, more than `most` tokens. A row by itself is always a batch.
+    """
+    batch: list[int] = []
+    lost = longest = 0
+    for i in sorted(range(len(fresh)), key=lambda i: -fresh[i]):
+        lost += fresh[batch[0]] - fresh[i] if batch else 0
+        longest = max(longest, totals[i])
+        if lost > waste or (batch and longest * (len(batch) + 1) > most):
+            if 0 in batch:
+                break
+            batch, lost, longest = [], 0, totals[i]
+        batch.append(i)
+    return batch
