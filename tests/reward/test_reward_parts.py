@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rstar_eval.errors import UserError
 from rstar_eval.solver.reward.card import read_card, value_of
 from rstar_eval.solver.reward.engines import ScoreInput
-from rstar_eval.solver.reward.packing import best_length, pack, shared_length
+from rstar_eval.solver.reward.packing import alike, best_length, pack, shared_length
 from rstar_eval.solver.reward.public import aggregated, broken
 from rstar_eval.solver.reward.spec import parse_reward_spec
 from rstar_eval.solver.reward.steps import last_step_start, solution_steps
@@ -94,6 +94,38 @@ def test_the_best_row_costs_least_for_a_token_of_its_texts(shared: int, parity: 
 def test_rows_are_longer_where_the_weights_cost_more(parity: float, rows: list[int]) -> None:
     inputs = [ScoreInput((1, 2, 3, 4, 5, 6, 7, 8, n, 0), (9,)) for n in range(12)]  # 8 shared, 2 of their own
     assert [len(row.places) for row in pack(inputs, 4096, parity)] == rows
+
+
+@pytest.mark.parametrize(
+    ("fresh", "waste", "batch"),
+    [
+        ([5], 0, [0]),
+        ([5, 5, 4, 5], 0, [0, 1, 3]),  # no padding at all
+        ([5, 90, 6, 80], 3, [0, 2]),  # a node's candidates are not padded to the length of new problems
+        ([90, 5, 6, 80], 16, [0, 3]),
+        ([5, 90, 6, 80], 400, [0, 1, 2, 3]),
+        ([70, 10, 10, 10, 10], 130, [0, 1, 2]),  # the rest would be 120 tokens more of padding
+    ],
+)
+def test_rows_are_computed_beside_those_with_as_many_tokens_to_compute(
+    fresh: list[int], waste: int, batch: list[int]
+) -> None:
+    assert sorted(alike(fresh, [100] * len(fresh), 10_000, waste)) == batch
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 60)), min_size=1), st.integers(1, 600), st.integers(0, 200))
+def test_repeated_batches_compute_every_row_once_within_the_limits(
+    rows: list[tuple[int, int]], most: int, waste: int
+) -> None:
+    left = list(range(len(rows)))
+    while left:
+        fresh, totals = [rows[i][0] for i in left], [sum(rows[i]) for i in left]
+        batch = alike(fresh, totals, most, waste)
+        assert 0 in batch
+        assert len(set(batch)) == len(batch)
+        assert sum(max(fresh[k] for k in batch) - fresh[k] for k in batch) <= waste
+        assert len(batch) == 1 or max(totals[k] for k in batch) * len(batch) <= most
+        left = [row for k, row in enumerate(left) if k not in batch]
 
 
 def test_ranges_of_the_kinds() -> None:
