@@ -11,7 +11,7 @@ from typing import Any
 
 from rstar_eval.errors import UserError
 from rstar_eval.training.evolve_config import EvolveConfig
-from rstar_eval.training.evolve_state import STATE, differences
+from rstar_eval.training.evolve_state import STATE, differences, is_empty
 from rstar_eval.training.evolve_worker import write_json
 
 
@@ -34,7 +34,7 @@ def branch(config: EvolveConfig, folder: Path, origin: str) -> None:
         if began != stated:
             raise UserError(f"{str(folder)!r} did not begin with {origin}", "give a new folder with --output")
         return
-    if folder.exists() and any(folder.iterdir()):
+    if not is_empty(folder):
         raise UserError(f"{str(folder)!r} is not empty and holds no evolution", "give a new folder with --output")
     wrong = differences(_shared(data["settings"], rounds), _shared(settings, rounds))
     if wrong:

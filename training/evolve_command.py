@@ -15,6 +15,7 @@ from rstar_eval.training.evolve_branch import branch
 from rstar_eval.training.evolve_config import EvolveConfig, evolve_preset
 from rstar_eval.training.evolve_figures import summary_text
 from rstar_eval.training.evolve_jobs import accelerate_config
+from rstar_eval.training.evolve_state import alone
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +40,8 @@ def evolve_command(
     where: what does the searches. accelerate: how trainings are launched (evolve_jobs.accelerate_config). origin: the
     evolution whose first rounds this one begins with (evolve_branch.branch).
 
-    UserError for a preset, setting or stage that there is none of, a base model that is no folder, a missing package.
+    UserError for a preset, setting or stage that there is none of, a base model that is no folder, a missing package, a
+    folder that another process is at.
     """
     if rounds < 1:
         raise UserError(f"the number of rounds is {rounds}", "give at least 1")
@@ -54,17 +56,17 @@ def evolve_command(
     _check_surroundings(config)
     from rstar_eval.training.evolve import Evolution, write_summary
 
-    if origin is not None:
-        branch(config, output, origin)
-
     def say(text: str) -> None:
         console.print(text, highlight=False, markup=False)
 
-    evolution = Evolution(config, output, say, where, launched)
-    try:
-        evolution.run(rounds, until)
-    finally:
-        write_summary(evolution)
+    with alone(output):
+        if origin is not None:
+            branch(config, output, origin)
+        evolution = Evolution(config, output, say, where, launched)
+        try:
+            evolution.run(rounds, until)
+        finally:
+            write_summary(evolution)
     console.print(summary_text(evolution.figures(), f"{output}"), highlight=False, markup=False, soft_wrap=True)
 
 

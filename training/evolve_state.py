@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rstar_eval.errors import UserError
 from rstar_eval.training.evolve_worker import write_json
 
-STATE, SCHEMA = "state.json", 1
+STATE, LOCK, SCHEMA = "state.json", "lock", 1
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Make and hold an evolution's folder. UserError if another process holds it, or it can't be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise UserError(
+            f"can't write to {str(folder)!r}: {error.strerror}", "give another folder with --output"
+        ) from None
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is at the evolution in {str(folder)!r}", "wait for it or give another folder"
+            ) from None
+        yield
+    finally:
+        os.close(lock)
+
+
+def is_empty(folder: Path) -> bool:
+    """Return whether an evolution can begin in a folder: nothing lies there but the lock."""
+    return not folder.exists() or all(one.name == LOCK for one in folder.iterdir())
 
 
 class EvolveState:
@@ -27,7 +57,7 @@ class EvolveState:
                 f"can't write to {str(folder)!r}: {error.strerror}", "give another folder with --output"
             ) from None
         if not self._path.exists():
-            if any(folder.iterdir()):
+            if not is_empty(folder):
                 raise UserError(
                     f"{str(folder)!r} is not empty and holds no evolution", "give a new folder with --output"
                 )

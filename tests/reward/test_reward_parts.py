@@ -113,7 +113,10 @@ def test_rows_are_computed_beside_those_with_as_many_tokens_to_compute(
     assert sorted(alike(fresh, [100] * len(fresh), 10_000, waste)) == batch
 
 
-@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 60)), min_size=1), st.integers(1, 600), st.integers(0, 200))
+ROWS = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 60)), min_size=1)
+
+
+@given(ROWS, st.integers(1, 600), st.integers(0, 200))
 def test_repeated_batches_compute_every_row_once_within_the_limits(
     rows: list[tuple[int, int]], most: int, waste: int
 ) -> None:

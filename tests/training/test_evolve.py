@@ -22,7 +22,7 @@ from rstar_eval.training.evolve_config import FinalPlan, evolve_preset
 from rstar_eval.training.evolve_figures import paired_difference, share_by_level, summary_text
 from rstar_eval.training.evolve_jobs import Job, idle_cores, run_jobs, wait_policy
 from rstar_eval.training.evolve_pool import FINAL, make_pool, own_problems
-from rstar_eval.training.evolve_state import EvolveState, differences
+from rstar_eval.training.evolve_state import EvolveState, alone, differences, is_empty
 
 
 def test_presets_follow_the_schedule_of_the_paper() -> None:
@@ -287,6 +287,26 @@ def test_mistakes_on_the_command_line_are_one_line(
     assert len(done.stderr.strip().splitlines()) == 1
     assert all(part in done.stderr for part in parts), done.stderr
     assert not (tmp_path / "e").exists()
+
+
+def test_a_folder_is_one_evolutions_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "e"
+    with alone(folder):
+        done = evolve("--output", str(folder), "--until", "base")
+        assert done.returncode == 2
+        assert done.stderr.splitlines() == [
+            f"error: another process is at the evolution in {str(folder)!r}. wait for it or give another folder"
+        ]
+        assert is_empty(folder)
+    with alone(folder):
+        EvolveState(folder, {"seed": 1})
+    assert not is_empty(folder)
+
+
+def test_a_folder_that_can_not_be_written_is_a_user_error(tmp_path: Path) -> None:
+    (tmp_path / "e").write_text("a file")
+    with pytest.raises(UserError, match="can't write to"), alone(tmp_path / "e"):
+        pass
 
 
 def _evolution(folder: Path, config: object, stages: list[str]) -> None:
